@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+/* Steps that are not one system call: each a few calls that must stand together. */
+#include "builtins.h"
+#include "sys.h"
+
+#include <linux/fcntl.h>
+#include <linux/sched.h>
+#include <linux/socket.h>
+#include <linux/stat.h>
+#include <linux/time.h>
+#include <linux/wait.h>
+
+#define SIGCHLD 17
+#define SIG_SETMASK 2
+#define SCM_RIGHTS 1
+#define SOL_SOCKET 1
+
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0x4000
+#endif
+
+struct iovec {
+	void *base;
+	size_t length;
+};
+
+/* struct user_msghdr, <linux/socket.h> */
+struct message_header {
+	void *name;
+	int name_length;
+	struct iovec *iov;
+	size_t iov_length;
+	void *control;
+	size_t control_length;
+	unsigned int flags;
+};
+
+/* struct statfs64, as far as its first field */
+struct file_system {
+	long type;
+	long rest[30];
+};
+
+static long send_fd(int socket, int fd)
+{
+	struct control_message message = {.kind = CONTROL_FD};
+	struct iovec iov = {&message, sizeof(message)};
+	struct {
+		size_t length;
+		int level, type, fd, pad;
+	} control = {.length = 20, .level = SOL_SOCKET, .type = SCM_RIGHTS, .fd = fd};
+	struct message_header header = {.iov = &iov,
+					.iov_length = 1,
+					.control = &control,
+					.control_length = sizeof(control)};
+
+	return SYS_3(__NR_sendmsg, socket, &header, MSG_NOSIGNAL);
+}
+
+static long wait_go(int socket)
+{
+	struct control_message message;
+	long n = SYS_3(__NR_read, socket, &message, sizeof(message));
+
+	if (n < 0)
+		return n;
+	return n == sizeof(message) && message.kind == CONTROL_GO ? 0 : -EPIPE;
+}
+
+/*
+ * The child carries out its own section and never comes back. What stops it is
+ * told to the monitor; the middle stage of an exec speaks for the last one.
+ */
+__attribute__((noreturn)) static void child_main(struct session *session, enum plan_section section)
+{
+	struct control_message message = {.kind = CONTROL_FAILED, .section = section};
+	const uint64_t no_signals = 0;
+	int error;
+
+	session->client = -1;
+	session->plan_fd = -1;
+	/* The monitor reads its signals from a signalfd, so they are blocked here too. */
+	SYS_4(__NR_rt_sigprocmask, SIG_SETMASK, &no_signals, 0, sizeof(no_signals));
+	error = interpret(session, section, &message.step);
+	/* A section that neither executes nor exits is a plan that lacks its end. */
+	message.error = (uint32_t)(error ? -error : ENOEXEC);
+	SYS_6(__NR_sendto, session->control, &message, sizeof(message), MSG_NOSIGNAL, 0, 0);
+	sys_exit(125);
+}
+
+static long fork_section(struct session *session, const struct plan_step *step, const uint64_t *a)
+{
+	int pidfd = -1;
+	struct clone_args args = {
+		.flags = a[1] | CLONE_PIDFD,
+		.pidfd = (uint64_t)(uintptr_t)&pidfd,
+		.exit_signal = a[1] & CLONE_PARENT ? 0 : SIGCHLD,
+	};
+	long pid;
+
+	if ((int64_t)a[2] >= 0) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = a[2];
+	}
+	pid = SYS_2(__NR_clone3, &args, sizeof(args));
+	if (pid == 0)
+		child_main(session, (enum plan_section)a[0]);
+	if (pid > 0 && step->dst)
+		session->regs[step->dst] = (uint64_t)pidfd;
+	return pid;
+}
+
+long write_all(int fd, const void *from, size_t n)
+{
+	const char *at = from;
+
+	while (n) {
+		long written = SYS_3(__NR_write, fd, at, n);
+
+		if (written == -EINTR)
+			continue;
+		if (written < 0)
+			return written;
+		at += written;
+		n -= (size_t)written;
+	}
+	return 0;
+}
+
+static long write_file(const uint64_t *a)
+{
+	long fd = SYS_4(__NR_openat, a[0], a[1], a[4] | O_CLOEXEC, a[5]);
+	long error;
+
+	if (fd < 0)
+		return fd;
+	error = write_all((int)fd, (const void *)(uintptr_t)a[2], a[3]);
+	sys_close((int)fd);
+	return error;
+}
+
+/* execvp's rule: the first path that is there decides; one that may not be executed is remembered. */
+static long execute(const uint64_t *a)
+{
+	char *const *paths = (char *const *)(uintptr_t)a[0];
+	long found = -ENOENT;
+
+	for (; *paths; paths++) {
+		long error = SYS_3(__NR_execve, *paths, a[1], a[2]);
+
+		if (error == -EACCES)
+			found = error;
+		else if (error != -ENOENT && error != -ENOTDIR)
+			return error;
+	}
+	return found;
+}
+
+static long read_file(long dirfd, const char *path, char *to, size_t n)
+{
+	long fd = SYS_4(__NR_openat, dirfd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0), got;
+
+	if (fd < 0)
+		return fd;
+	got = SYS_3(__NR_read, fd, to, n);
+	sys_close((int)fd);
+	return got;
+}
+
+/* Written aside and renamed: whoever reads the record finds it whole or not at all. */
+static long write_record(long dirfd, const char *name, const char *text, size_t n)
+{
+	static const char aside[] = ".record";
+	const uint64_t args[6] = {(uint64_t)dirfd,
+				  (uint64_t)(uintptr_t)aside,
+				  (uint64_t)(uintptr_t)text,
+				  n,
+				  O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW,
+				  0600};
+	long error = write_file(args);
+
+	return error ? error : SYS_5(__NR_renameat2, dirfd, aside, dirfd, name, 0);
+}
+
+static long record_start(struct session *session, const uint64_t *a)
+{
+	char path[32] = "/proc/", text[512];
+	size_t at = 6;
+	long n;
+
+	at += decimal(path + at, session->regs[session->plan.header->monitor.pid_reg]);
+	memcpy(path + at, "/stat", 6);
+	n = read_file(AT_FDCWD, path, text, sizeof(text));
+	if (n < 0)
+		return n;
+	return write_record((long)a[0], (const char *)(uintptr_t)a[1], text, (size_t)n);
+}
+
+static long record_exit(struct session *session, const uint64_t *a)
+{
+	char text[1024];
+	struct __kernel_timespec now = {0};
+	size_t at;
+	long n;
+
+	SYS_2(__NR_clock_gettime, 0, &now);
+	at = decimal(text, (uint64_t)(uint32_t)session->wait_status);
+	text[at++] = ' ';
+	at += decimal(text + at, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
+	text[at++] = '\n';
+	if (a[3]) {
+		n = read_file((long)a[2], (const char *)(uintptr_t)a[3], text + at, sizeof(text) - at);
+		if (n > 0)
+			at += (size_t)n;
+	}
+	return write_record((long)a[0], (const char *)(uintptr_t)a[1], text, at);
+}
+
+static long check_cwd(void)
+{
+	char path[4096];
+	long n = SYS_2(__NR_getcwd, path, sizeof(path));
+
+	if (n < 0)
+		return n == -ERANGE ? 0 : n;
+	/* The kernel says "(unreachable)" of a directory outside the root: CVE-2024-21626. */
+	return path[0] == '/' ? 0 : -ENOENT;
+}
+
+static long check_fs(int fd, uint64_t magic)
+{
+	struct file_system fs;
+	long error = SYS_2(__NR_fstatfs, fd, &fs);
+
+	if (error < 0)
+		return error;
+	return (uint64_t)fs.type == magic ? 0 : -EINVAL;
+}
+
+static long check_type(int fd, uint64_t type, uint64_t device)
+{
+	struct statx st;
+	long error = SYS_5(__NR_statx, fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &st);
+
+	if (error < 0)
+		return error;
+	if ((st.stx_mode & 0170000) != type)
+		return -ENXIO;
+	if (device && (st.stx_rdev_major != device >> 8 || st.stx_rdev_minor != (device & 0xff)))
+		return -ENXIO;
+	return 0;
+}
+
+long builtin(struct session *session, const struct plan_step *step, const uint64_t *a)
+{
+	void *first = (void *)(uintptr_t)a[0];
+	uint32_t value;
+
+	switch (step->nr) {
+	case BUILTIN_FORK:
+		return fork_section(session, step, a);
+	case BUILTIN_WAIT_GO:
+		return wait_go(session->control);
+	case BUILTIN_SEND_FD:
+		return send_fd(session->control, (int)a[0]);
+	case BUILTIN_LOAD32:
+		memcpy(&value, first, 4);
+		return value;
+	case BUILTIN_STORE32:
+		value = (uint32_t)a[1];
+		memcpy(first, &value, 4);
+		return 0;
+	case BUILTIN_WRITE_FILE:
+		return write_file(a);
+	case BUILTIN_NETLINK:
+		return netlink_batch((int)a[0], (const void *)(uintptr_t)a[1], a[2], a[3]);
+	case BUILTIN_EXEC:
+		return execute(a);
+	case BUILTIN_RECORD_START:
+		return record_start(session, a);
+	case BUILTIN_RECORD_EXIT:
+		return record_exit(session, a);
+	case BUILTIN_REMOVE_TREE:
+		return remove_tree((int)a[0], (const char *)(uintptr_t)a[1]);
+	case BUILTIN_CHECK_CWD:
+		return check_cwd();
+	case BUILTIN_CHECK_FS:
+		return check_fs((int)a[0], a[1]);
+	case BUILTIN_CHECK_TYPE:
+		return check_type((int)a[0], a[1], a[2]);
+	case BUILTIN_REAP:
+		reap_main((int)a[0]);
+	case BUILTIN_EXIT:
+		sys_exit((int)a[0]);
+	default:
+		return -EINVAL;
+	}
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * session.h - what the parts of the trampoline know of each other.
+ *
+ *   main.c       maps the plan, splits into client and monitor
+ *   interpret.c  carries out steps; builtins.c what is not one system call
+ *   monitor.c    stays as the container's parent: pty, log, attach socket, exit
+ *   client.c     stays in the foreground: relays a terminal or pipes, signals, the exit status
+ *
+ *     client ---- SOCK_SEQPACKET (messages below) ---- monitor ---- SOCK_SEQPACKET (control) ---- child
+ */
+#ifndef BB_SESSION_H
+#define BB_SESSION_H
+
+#include "plan.h"
+
+struct session {
+	struct plan plan;
+	uint64_t regs[PLAN_REGS];
+	int plan_fd;   /* the plan's memfd, which `failed` inherits; -1 in every child */
+	int control;   /* child's or monitor's end of the control socket, -1 outside of them */
+	int client;    /* monitor's end of the connection to its first client, or -1 */
+	int wait_status; /* of the child, once it has ended */
+	char *const *environment;
+};
+
+/* Control messages, from child to monitor: a failure, or a descriptor in SCM_RIGHTS; from monitor to child: go. */
+struct control_message {
+	uint32_t kind;
+	uint32_t section, step, error;
+};
+enum control_kind { CONTROL_FAILED = 1, CONTROL_FD, CONTROL_GO };
+
+/*
+ * Messages between client and monitor: the first byte says what, the rest is the payload.
+ * One message is at most MESSAGE_BYTES long; SOCK_SEQPACKET keeps them apart.
+ */
+#define MESSAGE_BYTES 32768
+enum message {
+	MESSAGE_STDIN = 'i',	 /* client: bytes for the container's stdin */
+	MESSAGE_STDIN_END = 'e', /* client: stdin ended */
+	MESSAGE_RESIZE = 'w',	 /* client: u16 rows, u16 columns */
+	MESSAGE_SIGNAL = 's',	 /* client: u8 number, for the child */
+	MESSAGE_STDOUT = 'o',	 /* monitor: bytes */
+	MESSAGE_STDERR = 'r',	 /* monitor: bytes */
+	MESSAGE_STARTED = 'S',	 /* monitor: u32 pid */
+	MESSAGE_EXITED = 'X',	 /* monitor: u32 wait status; the last message */
+	MESSAGE_FAILED = 'F'	 /* monitor: u32 section, step, errno; the last message */
+};
+
+/*
+ * interpret - carry out one section's steps.
+ *
+ * Returns 0, or -errno with the failing step's number (within the whole plan) in *step.
+ * In SECTION_UNDO errors are passed over. Does not return when the section execs or exits.
+ */
+int interpret(struct session *session, enum plan_section section, uint32_t *step);
+
+/* builtin - carry out a step whose nr is at least BUILTIN_FIRST, arguments resolved. */
+long builtin(struct session *session, const struct plan_step *step, const uint64_t *a);
+
+/*
+ * monitor_main - the monitor, from its fork to its end. Never returns.
+ *
+ * Carries out PREPARE, PARENT, and at the end EXITED or UNDO.
+ */
+__attribute__((noreturn)) void monitor_main(struct session *session);
+
+/*
+ * client_main - the client, until the container ended, was detached from, or failed. Never returns.
+ *
+ * `connection` is the socket to the monitor.
+ */
+__attribute__((noreturn)) void client_main(struct session *session, int connection);
+
+/* reap_main - PID 1 of --init. Ends as `pid` ends. */
+__attribute__((noreturn)) void reap_main(int pid);
+
+#endif
