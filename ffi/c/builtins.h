@@ -10,6 +10,12 @@ long netlink_batch(int socket, const void *batch, size_t length, uint64_t acks);
 /* remove.c - remove `name` below `dirfd` and all that it holds, following no link. ENOENT is success. */
 long remove_tree(int dirfd, const char *name);
 
+/* target.c - open what a mount goes on, made as a directory or file of `type` where it is missing. */
+long open_target(int root, const char *path, uint64_t type, uint64_t resolve);
+
+/* target.c - hide `path` behind /dev/null or an empty directory. What is absent needs no hiding. */
+long mask(int root, const char *path, int null, int empty);
+
 /* builtins.c - write all of it, or say why not. */
 long write_all(int fd, const void *from, size_t n);
 

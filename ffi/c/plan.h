@@ -69,7 +69,12 @@ enum plan_builtin {
 	BUILTIN_REAP,	     /* (pid): PID 1 of --init: forwards signals, reaps, exits as pid does */
 	BUILTIN_EXIT,	     /* (status): ends this process: the middle stage of an exec */
 	BUILTIN_CHECK_TYPE,  /* (fd, S_IFMT value, st_rdev or 0): ENXIO unless the file is of that type and device */
-	BUILTIN_LAST = BUILTIN_CHECK_TYPE
+	/* (root, path, S_IFDIR or S_IFREG, openat2 resolve flags): opens (O_PATH) what a mount goes on, makes it when missing */
+	BUILTIN_TARGET,
+	BUILTIN_MASK,	     /* (root, path, fd of /dev/null, fd of an empty mount): hides it; absent is fine */
+	BUILTIN_DROP_BOUNDING,/* (low word, high word): drops every capability whose bit is not set */
+	BUILTIN_SEND_CHILD,  /* (pid, pidfd): tells the monitor that this is the process to wait for */
+	BUILTIN_LAST = BUILTIN_SEND_CHILD
 };
 
 struct plan_range {

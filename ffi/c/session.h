@@ -24,12 +24,17 @@ struct session {
 	char *const *environment;
 };
 
-/* Control messages, from child to monitor: a failure, or a descriptor in SCM_RIGHTS; from monitor to child: go. */
+/*
+ * Control messages, from child to monitor: a failure; a descriptor in
+ * SCM_RIGHTS; in an exec (MONITOR_EXEC) the process to wait for, its pid in
+ * `section`, its pidfd in SCM_RIGHTS, which replace regs[pid_reg] and the next
+ * before PARENT is carried out. From monitor to child: go.
+ */
 struct control_message {
 	uint32_t kind;
 	uint32_t section, step, error;
 };
-enum control_kind { CONTROL_FAILED = 1, CONTROL_FD, CONTROL_GO };
+enum control_kind { CONTROL_FAILED = 1, CONTROL_FD, CONTROL_GO, CONTROL_CHILD };
 
 /*
  * Messages between client and monitor: the first byte says what, the rest is the payload.

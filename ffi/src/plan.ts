@@ -37,6 +37,10 @@ export const BUILTIN = {
   reap: 0x800d,
   exit: 0x800e,
   checkType: 0x800f,
+  target: 0x8010,
+  mask: 0x8011,
+  dropBounding: 0x8012,
+  sendChild: 0x8013,
 } as const;
 export type BuiltinName = keyof typeof BUILTIN;
 

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What mounts go on. Every name is looked up by openat2 below the container's
+ * root, so that no link of an image leads out of it.
+ */
+#include "builtins.h"
+#include "sys.h"
+
+#include <linux/fcntl.h>
+#include <linux/mount.h>
+#include <linux/openat2.h>
+#include <linux/stat.h>
+
+#define MODE_TYPE 0170000
+#define PATH_BYTES 4096
+
+static long open_below(int root, const char *path, uint64_t resolve)
+{
+	struct open_how how = {
+		.flags = O_PATH | O_CLOEXEC,
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve,
+	};
+
+	return SYS_4(__NR_openat2, root, path, &how, sizeof(how));
+}
+
+static long make_last(int parent, const char *name, uint64_t type)
+{
+	return type == S_IFDIR ? SYS_3(__NR_mkdirat, parent, name, 0755)
+			       : SYS_4(__NR_mknodat, parent, name, S_IFREG | 0644, 0);
+}
+
+/*
+ * Makes one component at a time, as deep as something is missing: `path` is
+ * looked up whole after each, so a link that exists is followed like any other.
+ */
+long open_target(int root, const char *path, uint64_t type, uint64_t resolve)
+{
+	char prefix[PATH_BYTES];
+	size_t length = strlen(path), at = 0;
+	long fd = open_below(root, path, resolve);
+
+	if (fd != -ENOENT)
+		return fd;
+	if (length >= sizeof(prefix))
+		return -ENAMETOOLONG;
+	while (path[at] == '/')
+		at++;
+	while (path[at]) {
+		size_t start = at, end;
+		long parent, error;
+
+		while (path[at] && path[at] != '/')
+			at++;
+		end = at;
+		while (path[at] == '/')
+			at++;
+		memcpy(prefix, path, end);
+		prefix[end] = 0;
+		fd = open_below(root, prefix, resolve);
+		if (fd >= 0) {
+			sys_close((int)fd);
+			continue;
+		}
+		if (fd != -ENOENT)
+			return fd;
+		memcpy(prefix, path, start);
+		prefix[start] = 0;
+		parent = open_below(root, start ? prefix : ".", resolve);
+		if (parent < 0)
+			return parent;
+		memcpy(prefix, path + start, end - start);
+		prefix[end - start] = 0;
+		error = make_last((int)parent, prefix, path[at] ? S_IFDIR : type);
+		sys_close((int)parent);
+		if (error && error != -EEXIST)
+			return error;
+	}
+	return open_below(root, path, resolve);
+}
+
+static long is_directory(int fd)
+{
+	struct statx st;
+	long error = SYS_5(__NR_statx, fd, "", AT_EMPTY_PATH, STATX_TYPE, &st);
+
+	return error < 0 ? error : (st.stx_mode & MODE_TYPE) == S_IFDIR;
+}
+
+long mask(int root, const char *path, int null, int empty)
+{
+	long target = open_below(root, path, 0), tree, error;
+
+	if (target < 0)
+		return target == -ENOENT || target == -ENOTDIR ? 0 : target;
+	error = is_directory((int)target);
+	if (error >= 0) {
+		tree = SYS_3(__NR_open_tree, error ? empty : null, "",
+			     OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+		error = tree;
+		if (tree >= 0) {
+			error = SYS_5(__NR_move_mount, tree, "", target, "",
+				      MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+			sys_close((int)tree);
+		}
+	}
+	sys_close((int)target);
+	return error;
+}
