@@ -77,9 +77,12 @@ __attribute__((noreturn)) static void child_main(struct session *session, enum p
 	const uint64_t no_signals = 0;
 	int error;
 
+	/* Or the end of a killed monitor would never be seen, by the client nor by this process. */
 	sys_close(session->client);
+	sys_close(session->monitor_control);
 	sys_close(session->plan_fd);
 	session->client = -1;
+	session->monitor_control = -1;
 	session->plan_fd = -1;
 	/* The monitor reads its signals from a signalfd, so they are blocked here too. */
 	SYS_4(__NR_rt_sigprocmask, SIG_SETMASK, &no_signals, 0, sizeof(no_signals));

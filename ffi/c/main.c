@@ -88,7 +88,7 @@ __attribute__((noreturn, used)) void trampoline_main(long *stack);
 void trampoline_main(long *stack)
 {
 	/* Static, not on the stack: 0.6 KB of zeroes that cost nothing, shared until written. */
-	static struct session session = {.control = -1, .client = -1};
+	static struct session session = {.control = -1, .monitor_control = -1, .client = -1};
 	long argc = stack[0];
 	char **argv = (char **)(stack + 1);
 	uint32_t step = 0;

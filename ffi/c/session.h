@@ -19,6 +19,7 @@ struct session {
 	uint64_t regs[PLAN_REGS];
 	int plan_fd;   /* the plan's memfd, which `failed` inherits; -1 in every child */
 	int control;   /* child's or monitor's end of the control socket, -1 outside of them */
+	int monitor_control; /* during PREPARE: the monitor's end, which a child closes */
 	int client;    /* monitor's end of the connection to its first client, or -1 */
 	int wait_status; /* of the child, once it has ended */
 	char *const *environment;
@@ -42,7 +43,8 @@ enum control_kind { CONTROL_FAILED = 1, CONTROL_FD, CONTROL_GO, CONTROL_CHILD };
  */
 #define MESSAGE_BYTES 32768
 enum message {
-	MESSAGE_STDIN = 'i',	 /* client: bytes for the container's stdin */
+	MESSAGE_STDIN = 'i',	 /* client: bytes for the container's stdin; the next only after ... */
+	MESSAGE_STDIN_TAKEN = 'k', /* monitor: ... this, so that signals never queue behind input */
 	MESSAGE_STDIN_END = 'e', /* client: stdin ended */
 	MESSAGE_RESIZE = 'w',	 /* client: u16 rows, u16 columns */
 	MESSAGE_SIGNAL = 's',	 /* client: u8 number, for the child */
@@ -50,7 +52,7 @@ enum message {
 	MESSAGE_STDERR = 'r',	 /* monitor: bytes */
 	MESSAGE_STARTED = 'S',	 /* monitor: u32 pid */
 	MESSAGE_EXITED = 'X',	 /* monitor: u32 wait status; the last message */
-	MESSAGE_FAILED = 'F'	 /* monitor: u32 section, step, errno; the last message */
+	MESSAGE_FAILED = 'F'	 /* monitor: u32 section (SECTIONS: attaching was refused), step, errno; the last */
 };
 
 /*
