@@ -1,1 +1,25 @@
-export {};
+export { applyCgroup, removeCgroup, updateCgroup } from "./apply.ts";
+export type { DeviceRule } from "./devices.ts";
+export type { Write } from "./file.ts";
+export { freezeCgroup, isFrozen, thawCgroup } from "./freeze.ts";
+export {
+  type CgroupHost,
+  type CgroupMount,
+  type ControllerPlace,
+  detectCgroups,
+  type Hierarchy,
+  parseMountinfo,
+} from "./hierarchy.ts";
+export { type CgroupPlan, hasSwapLimit, planCgroup, planUpdate } from "./plan.ts";
+export { killCgroup, listProcesses } from "./processes.ts";
+export type { CpuResources, HugepageLimit, LinuxResources, MemoryResources } from "./resources.ts";
+export {
+  type CgroupStats,
+  type CpuStats,
+  type IoStats,
+  type MemoryStats,
+  type PidsStats,
+  readOomKills,
+  readStats,
+} from "./stats.ts";
+export { attachDeviceProgram } from "./v2/devices.ts";

@@ -1,0 +1,81 @@
+import { existsSync } from "node:fs";
+import { BoxError, isErrno } from "@bantubox/ffi";
+import { listTree } from "./file.ts";
+import type { CgroupHost } from "./hierarchy.ts";
+import { groupDir } from "./path.ts";
+import { isFrozen as isFrozenV1, setFrozen as setFrozenV1 } from "./v1/freezer.ts";
+import { isFrozen as isFrozenV2, setFrozen as setFrozenV2 } from "./v2/freezer.ts";
+
+/** A process in the middle of an uninterruptible call freezes at its end; most take microseconds. */
+const DEADLINE_MS = 5000;
+
+/**
+ * Stops every process of the group and of all groups below it, and returns when they have stopped.
+ *
+ * @throws {BoxError} `cgroup-unavailable` without a freezer, `cgroup-missing`; `freeze-timeout` when some
+ * process does not stop: then all run again.
+ */
+export function freezeCgroup(host: CgroupHost, path: string): void {
+  const freezer = findFreezer(host, path);
+  const deadline = performance.now() + DEADLINE_MS;
+  for (;;) {
+    // Asked for each time: v1 stays at FREEZING when it met a process that was just being made.
+    freezer.set(true);
+    for (let wait = 0; wait < 10; wait++) {
+      if (freezer.isFrozen()) return;
+      Bun.sleepSync(1);
+    }
+    if (performance.now() > deadline) {
+      freezer.set(false);
+      throw new BoxError("freeze-timeout", `Cannot freeze cgroup "${path}": a process in it does not stop`);
+    }
+  }
+}
+
+/** Lets a frozen group run again. A group that runs, or is gone, is fine. */
+export function thawCgroup(host: CgroupHost, path: string): void {
+  try {
+    findFreezer(host, path).set(false);
+  } catch (error) {
+    if (!isErrno(error, "cgroup-missing", "ENOENT", "ENODEV")) throw error;
+  }
+}
+
+/** Whether every process of the group stands still. */
+export function isFrozen(host: CgroupHost, path: string): boolean {
+  try {
+    return findFreezer(host, path).isFrozen();
+  } catch (error) {
+    if (isErrno(error, "cgroup-missing", "cgroup-unavailable")) return false;
+    throw error;
+  }
+}
+
+/** Lets everything in v1's freezer run, also what somebody else has frozen there: SIGKILL waits until then. */
+export function thawV1(host: CgroupHost, path: string): void {
+  const dir = groupDir(host, "freezer", path);
+  if (dir === undefined) return;
+  for (const group of listTree(dir)) {
+    try {
+      setFrozenV1(group, false);
+    } catch (error) {
+      if (!isErrno(error, "ENOENT", "ENODEV")) throw error;
+    }
+  }
+}
+
+/** v2's (Linux 5.2) is preferred, because a process that it has frozen can be killed. */
+function findFreezer(host: CgroupHost, path: string): { set(frozen: boolean): void; isFrozen(): boolean } {
+  const v2 = host.unified === undefined ? undefined : `${host.unified}/${path}`;
+  if (v2 !== undefined && existsSync(`${v2}/cgroup.freeze`)) {
+    return { set: (frozen) => setFrozenV2(v2, frozen), isFrozen: () => isFrozenV2(v2) };
+  }
+  const v1 = groupDir(host, "freezer", path);
+  if (v1 !== undefined && existsSync(v1)) {
+    return { set: (frozen) => setFrozenV1(v1, frozen), isFrozen: () => isFrozenV1(v1) };
+  }
+  if (v1 === undefined && (v2 === undefined || existsSync(v2))) {
+    throw new BoxError("cgroup-unavailable", `Cannot freeze cgroup "${path}": this host has no cgroup freezer`);
+  }
+  throw new BoxError("cgroup-missing", `Cannot freeze cgroup "${path}": it does not exist`);
+}

@@ -1,0 +1,275 @@
+import { existsSync } from "node:fs";
+import { BoxError } from "@bantubox/ffi";
+import { type DeviceRule, parseDevices } from "./devices.ts";
+import { readControl, type Write } from "./file.ts";
+import { type CgroupHost, type ControllerPlace, words } from "./hierarchy.ts";
+import { groupDirs, pathParts } from "./path.ts";
+import { limitPids } from "./pids.ts";
+import { checkResources, type HugepageLimit, type LinuxResources, parseList } from "./resources.ts";
+import { oomEventsFile } from "./stats.ts";
+import { limitBlockIo as limitBlockIoV1 } from "./v1/blkio.ts";
+import { limitCpu as limitCpuV1 } from "./v1/cpu.ts";
+import { fillCpuset, limitCpuset } from "./v1/cpuset.ts";
+import { limitDevices } from "./v1/devices.ts";
+import { limitMemory as limitMemoryV1, readSwapLimit, SWAP_FILE as SWAP_FILE_V1 } from "./v1/memory.ts";
+import { limitCpu as limitCpuV2 } from "./v2/cpu.ts";
+import { compileDevices } from "./v2/devices.ts";
+import { limitBlockIo as limitBlockIoV2 } from "./v2/io.ts";
+import { limitMemory as limitMemoryV2, SWAP_FILE as SWAP_FILE_V2 } from "./v2/memory.ts";
+
+/**
+ * Everything that has to be done for a group, as data: whoever carries it out decides nothing.
+ *
+ * Order: `directories`, `writes`, the device program, then the process joins
+ * (or is born in `intoDirectory`, which replaces v2's join).
+ */
+export interface CgroupPlan {
+  readonly path: string;
+  /** To be made in this order; one that exists already is fine. */
+  readonly directories: readonly string[];
+  /** To be written in this order, each in one write(2). */
+  readonly writes: readonly Write[];
+  /** Files into which the process writes `0` to move itself: one for each hierarchy. */
+  readonly joins: readonly string[];
+  /** v2's directory, for CLONE_INTO_CGROUP. */
+  readonly intoDirectory: string | undefined;
+  /** eBPF instructions to load as BPF_PROG_TYPE_CGROUP_DEVICE and to attach to `intoDirectory`. */
+  readonly deviceProgram: Uint8Array<ArrayBuffer> | undefined;
+  /** To be removed in this order when nobody is inside any more. Parents are shared, and stay. */
+  readonly remove: readonly string[];
+  /** The file that holds the line `oom_kill N`. */
+  readonly oomEvents: string | undefined;
+}
+
+/** v2 controllers that statistics and OOM reports need, enabled also without a limit where they can be. */
+const COUNTING = ["memory", "pids", "io"];
+
+/** What the steps of one plan share. */
+interface Draft {
+  readonly host: CgroupHost;
+  readonly path: string;
+  readonly writes: Write[];
+  /** v2 controllers that limits need, with a limit that needs it. */
+  readonly needed: Map<string, string>;
+}
+
+/**
+ * Decides how to make the group `path` and hold it to `resources`. Makes nothing yet.
+ *
+ * @param path Relative, such as `bantubox/<id>`: where the caller's own group is does not matter.
+ * @throws {BoxError} `cgroup-unavailable` for a limit that this host cannot give, `invalid-resources` for
+ * one that no host could, `invalid-cgroup-path`.
+ */
+export function planCgroup(host: CgroupHost, path: string, resources: LinuxResources): CgroupPlan {
+  const parts = pathParts(path);
+  const draft: Draft = { host, path, writes: [], needed: new Map() };
+  const cpuset = host.controllers.get("cpuset");
+  addLimits(draft, resources);
+  if (cpuset?.version === 1) draft.writes.unshift(...fillCpuset(cpuset.mount, parts, resources.cpu ?? {}));
+  const deviceProgram = addDevices(draft, resources.devices ?? []);
+  // A controller's files appear when its parent hands it down: first of all, then.
+  draft.writes.unshift(...enableControllers(draft, parts));
+
+  const directories: string[] = [];
+  for (const { mount } of host.hierarchies) for (const part of parts) directories.push(`${mount}/${part}`);
+  const remove = groupDirs(host, path);
+  // v2 first: killing the group there reaches whoever is anywhere.
+  const joined = host.unified === undefined ? remove : [`${host.unified}/${path}`, ...remove];
+  return {
+    path,
+    directories,
+    writes: draft.writes,
+    joins: [...new Set(joined)].map((dir) => `${dir}/cgroup.procs`),
+    intoDirectory: host.unified && `${host.unified}/${path}`,
+    deviceProgram,
+    remove,
+    oomEvents: oomEventsFile(host, path),
+  };
+}
+
+/**
+ * The writes that change the limits of a group that exists; what `resources` does not name stays.
+ *
+ * @throws {BoxError} As `planCgroup`.
+ */
+export function planUpdate(host: CgroupHost, path: string, resources: Omit<LinuxResources, "devices">): Write[] {
+  const draft: Draft = { host, path, writes: [], needed: new Map() };
+  const parts = pathParts(path);
+  const cpuset = host.controllers.get("cpuset");
+  const memory = host.controllers.get("memory");
+  addLimits(draft, resources, memory?.version === 1 ? readSwapLimit(`${memory.mount}/${path}`) : undefined);
+  if (cpuset?.version === 1) draft.writes.push(...limitCpuset(`${cpuset.mount}/${path}`, resources.cpu ?? {}));
+  return [...enableControllers(draft, parts), ...draft.writes];
+}
+
+/** Whether a memory limit can include swap here: only then does Docker limit both to twice the memory. */
+export function hasSwapLimit(host: CgroupHost): boolean {
+  const place = host.controllers.get("memory");
+  if (place === undefined) return false;
+  if (place.version === 1) return existsSync(`${place.mount}/${SWAP_FILE_V1}`);
+  // v2's topmost group has no limits to look at; a kernel without swap has neither this nor those.
+  return existsSync("/proc/swaps");
+}
+
+function addLimits(draft: Draft, resources: LinuxResources, swapLimit?: number): void {
+  checkResources(resources);
+  const { host, path, writes } = draft;
+  const { memory, cpu, pids, blockIO, hugepageLimits, unified } = resources;
+  if (memory?.limit || memory?.swap || memory?.reservation) {
+    const { version, mount } = need(draft, "memory", "memory");
+    const dir = `${mount}/${path}`;
+    if (memory.swap && !hasSwapLimit(host)) {
+      const file = version === 1 ? SWAP_FILE_V1 : SWAP_FILE_V2;
+      throw unavailable(
+        "swap",
+        path,
+        `this kernel does not count swap: the cgroup controller "memory" has no "${file}"`,
+      );
+    }
+    writes.push(...(version === 1 ? limitMemoryV1(dir, memory, swapLimit) : limitMemoryV2(dir, memory)));
+    // Before Linux 5.11 a v1 group below ours would not count here unless asked for.
+    if (version === 1 && readControl(`${mount}/memory.use_hierarchy`) === "0") {
+      writes.unshift({ path: `${dir}/memory.use_hierarchy`, value: "1" });
+    }
+  }
+  if (cpu?.shares || cpu?.quota || cpu?.period) {
+    const { version, mount } = need(draft, "cpu", cpu.quota || cpu.period ? "CPU time" : "CPU shares");
+    if (version === 1 && (cpu.quota || cpu.period) && !existsSync(`${mount}/cpu.cfs_quota_us`)) {
+      throw unavailable("CPU time", path, 'the cgroup controller "cpu" of this kernel has no quotas');
+    }
+    writes.push(...(version === 1 ? limitCpuV1 : limitCpuV2)(`${mount}/${path}`, cpu));
+  }
+  if (cpu?.cpus !== undefined) addCpuset(draft, "cpus", cpu.cpus);
+  if (cpu?.mems !== undefined) addCpuset(draft, "mems", cpu.mems);
+  if (pids?.limit !== undefined) {
+    writes.push(limitPids(`${need(draft, "pids", "processes").mount}/${path}`, pids.limit));
+  }
+  if (blockIO?.weight) addBlockIo(draft, blockIO.weight);
+  for (const limit of hugepageLimits ?? []) addHugepages(draft, limit);
+  for (const file in unified) addUnified(draft, file, unified[file] ?? "");
+}
+
+/** v1's own writes are made where its empty cpusets are filled; here a list is checked, and v2's written. */
+function addCpuset(draft: Draft, what: "cpus" | "mems", list: string): void {
+  const { version, mount } = need(draft, "cpuset", what === "cpus" ? "CPUs" : "memory nodes");
+  const existing = readControl(`${mount}/cpuset.${what}${version === 1 ? "" : ".effective"}`);
+  if (existing) {
+    // v2 would accept any list, and use all when none of it exists.
+    const available = parseList(`cpuset.${what}`, existing);
+    for (const number of parseList(`cpu.${what}`, list)) {
+      if (available.has(number)) continue;
+      const state = `this host has ${JSON.stringify(existing)} for the cgroup controller "cpuset"`;
+      throw unavailable(`${what === "cpus" ? "CPUs" : "memory nodes"} to ${JSON.stringify(list)}`, draft.path, state);
+    }
+  }
+  if (version === 2) draft.writes.push({ path: `${mount}/${draft.path}/cpuset.${what}`, value: list });
+}
+
+function addBlockIo(draft: Draft, weight: number): void {
+  const isV1 = draft.host.controllers.has("blkio");
+  const { mount } = need(draft, isV1 ? "blkio" : "io", "block I/O");
+  const write = (isV1 ? limitBlockIoV1 : limitBlockIoV2)(mount, `${mount}/${draft.path}`, weight);
+  if (write === undefined) {
+    const state = `the cgroup controller "${isV1 ? "blkio" : "io"}" of this kernel has no weights`;
+    throw unavailable("block I/O", draft.path, state);
+  }
+  draft.writes.push(write);
+}
+
+function addHugepages(draft: Draft, { pageSize, limit }: HugepageLimit): void {
+  const { version, mount } = need(draft, "hugetlb", "huge pages");
+  const factor = { KB: 1, MB: 1024, GB: 1024 * 1024 }[pageSize.slice(-2)] ?? 1;
+  if (!existsSync(`/sys/kernel/mm/hugepages/hugepages-${Number.parseInt(pageSize, 10) * factor}kB`)) {
+    throw unavailable(`huge pages of ${pageSize}`, draft.path, "this host has no pages of that size");
+  }
+  const file = `${mount}/${draft.path}/hugetlb.${pageSize}.${version === 1 ? "limit_in_bytes" : "max"}`;
+  draft.writes.push({ path: file, value: String(limit) });
+}
+
+function addUnified(draft: Draft, file: string, value: string): void {
+  const controller = file.slice(0, file.indexOf("."));
+  const { version, mount } = need(draft, controller, file);
+  if (version === 1) {
+    throw unavailable(file, draft.path, `the cgroup controller "${controller}" is a v1 one on this host`);
+  }
+  for (const line of value.split("\n")) {
+    if (line !== "") draft.writes.push({ path: `${mount}/${draft.path}/${file}`, value: line });
+  }
+}
+
+function addDevices(draft: Draft, list: readonly DeviceRule[]): CgroupPlan["deviceProgram"] {
+  const { host, path, writes } = draft;
+  if (list.length === 0) return undefined;
+  const policy = parseDevices(list);
+  const place = host.controllers.get("devices");
+  if (place !== undefined) {
+    const inV1 = limitDevices(`${place.mount}/${path}`, policy);
+    if (inV1 !== undefined) {
+      writes.push(...inV1);
+      return undefined;
+    }
+  }
+  const program = compileDevices(policy);
+  if (program === undefined || host.unified !== undefined) return program;
+  if (place === undefined)
+    throw unavailable("devices", path, 'this host has no cgroup controller "devices", and no v2');
+  throw unavailable(
+    "devices",
+    path,
+    'the cgroup controller "devices" of v1 cannot except a device from an allowed range',
+  );
+}
+
+/** Where `controller` is. @param limit What it is needed for, in words that follow "Cannot limit". */
+function need({ host, path, needed }: Draft, controller: string, limit: string): ControllerPlace {
+  const place = host.controllers.get(controller);
+  if (place === undefined) {
+    const hint =
+      controller === "memory"
+        ? "Boot the kernel with cgroup_enable=memory, or run without this limit"
+        : "Mount or delegate the controller, or run without this limit";
+    throw unavailable(limit, path, `this host has no cgroup controller "${controller}"`, hint);
+  }
+  if (place.version === 2 && !needed.has(controller)) needed.set(controller, limit);
+  return place;
+}
+
+/** The writes that hand v2 controllers down to the parent of `path`, but for those it has already. */
+function enableControllers({ host, path, needed }: Draft, parts: readonly string[]): Write[] {
+  const { unified } = host;
+  if (unified === undefined) return [];
+  let wanted = [...needed.keys()];
+  for (const controller of COUNTING) {
+    if (!needed.has(controller) && host.controllers.get(controller)?.version === 2) wanted.push(controller);
+  }
+  if (wanted.length === 0) return [];
+
+  const writes: Write[] = [];
+  for (const dir of [unified, ...parts.slice(0, -1).map((part) => `${unified}/${part}`)]) {
+    const file = `${dir}/cgroup.subtree_control`;
+    const enabled = words(readControl(file) ?? "");
+    let missing = wanted.filter((controller) => !enabled.includes(controller));
+    if (missing.length === 0) continue;
+    if (isOccupied(dir)) {
+      const [controller, limit] = [...needed].find(([name]) => !enabled.includes(name)) ?? [];
+      if (limit !== undefined) {
+        const state = `the cgroup controller "${controller}" cannot be handed down from ${JSON.stringify(dir)}, which holds processes`;
+        throw unavailable(limit, path, state, "Move these processes into a cgroup below it");
+      }
+      // Nothing but statistics would be lost.
+      wanted = wanted.filter((name) => enabled.includes(name));
+      missing = [];
+    }
+    if (missing.length > 0) writes.push({ path: file, value: missing.map((name) => `+${name}`).join(" ") });
+  }
+  return writes;
+}
+
+/** Whether `dir` may not hand down controllers: it holds processes, and is not the real top, which alone has no type. */
+function isOccupied(dir: string): boolean {
+  return existsSync(`${dir}/cgroup.type`) && Boolean(readControl(`${dir}/cgroup.procs`));
+}
+
+function unavailable(limit: string, path: string, state: string, hint?: string): BoxError {
+  return new BoxError("cgroup-unavailable", `Cannot limit ${limit} of cgroup "${path}": ${state}`, { hint });
+}

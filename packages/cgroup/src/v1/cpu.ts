@@ -1,0 +1,32 @@
+import { readControl, type Write } from "../file.ts";
+import { parseCount, parseKeyed } from "../keyed.ts";
+import type { CpuResources } from "../resources.ts";
+import type { CpuStats } from "../stats.ts";
+
+/** A clock tick of cpuacct.stat: USER_HZ is 100 on every architecture of ours. */
+const TICK_NS = 10_000_000;
+
+/** The writes that limit CPU time: the period first, because the kernel checks a quota against it. */
+export function limitCpu(dir: string, { shares, quota, period }: CpuResources): Write[] {
+  const writes: Write[] = [];
+  if (shares) writes.push({ path: `${dir}/cpu.shares`, value: String(shares) });
+  if (period) writes.push({ path: `${dir}/cpu.cfs_period_us`, value: String(period) });
+  if (quota) writes.push({ path: `${dir}/cpu.cfs_quota_us`, value: String(quota) });
+  return writes;
+}
+
+/** @param dir Its directory of the cpu controller, where there is one. @param accounting That of cpuacct. */
+export function readCpu(dir: string | undefined, accounting: string | undefined): CpuStats | undefined {
+  const usageNs = accounting === undefined ? undefined : parseCount(readControl(`${accounting}/cpuacct.usage`));
+  if (usageNs === undefined) return undefined;
+  const split = parseKeyed(readControl(`${accounting}/cpuacct.stat`) ?? "");
+  const stat = parseKeyed((dir === undefined ? undefined : readControl(`${dir}/cpu.stat`)) ?? "");
+  return {
+    usageNs,
+    userNs: (split.get("user") ?? 0) * TICK_NS,
+    systemNs: (split.get("system") ?? 0) * TICK_NS,
+    periods: stat.get("nr_periods") ?? 0,
+    throttledPeriods: stat.get("nr_throttled") ?? 0,
+    throttledNs: stat.get("throttled_time") ?? 0,
+  };
+}

@@ -1,0 +1,12 @@
+import { readControl, writeControl } from "../file.ts";
+import { parseKeyed } from "../keyed.ts";
+
+/** Asks for the state of `dir` and all below. */
+export function setFrozen(dir: string, frozen: boolean): void {
+  writeControl({ path: `${dir}/cgroup.freeze`, value: frozen ? "1" : "0" });
+}
+
+/** cgroup.freeze says what was asked for; this, what has come of it. */
+export function isFrozen(dir: string): boolean {
+  return parseKeyed(readControl(`${dir}/cgroup.events`) ?? "").get("frozen") === 1;
+}
