@@ -9,5 +9,6 @@ export {
   QUIET_SYSCTLS,
   type VethOptions,
   type VethPlan,
+  vethHint,
   vethName,
 } from "./veth.ts";

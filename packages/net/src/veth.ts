@@ -1,3 +1,4 @@
+import { ERRNO } from "@bantubox/ffi";
 import { addAddress } from "./address.ts";
 import { parseInterfaceAddress, parseIpv4 } from "./cidr.ts";
 import { createVeth, setUp } from "./link.ts";
@@ -72,6 +73,16 @@ export function planVeth(options: VethOptions): VethPlan {
       addDefaultRoute(parseIpv4(options.gateway), index),
     ]),
   };
+}
+
+/** What to do when the kernel refuses a plan's `host` batch with this error number. */
+export function vethHint(errno: number): string | undefined {
+  const EXFULL = 54;
+  if (errno === EXFULL) return "A bridge has 1024 ports: remove containers, or use another network";
+  if (errno === ERRNO.EOPNOTSUPP)
+    return "This kernel has no veth (module veth): load it, or use --network none or host";
+  if (errno === ERRNO.EPERM) return "Run this as root, with CAP_NET_ADMIN";
+  return undefined;
 }
 
 /**
