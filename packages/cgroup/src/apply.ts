@@ -7,9 +7,6 @@ import { type CgroupPlan, planUpdate } from "./plan.ts";
 import type { LinuxResources } from "./resources.ts";
 import { attachDeviceProgram } from "./v2/devices.ts";
 
-/** A killed process leaves its group when it has been torn down; a large one takes a while. */
-const REMOVE_DEADLINE_MS = 2000;
-
 /**
  * Makes the group that `plan` describes, with its limits. Nobody joins it yet.
  *
@@ -47,12 +44,17 @@ export function updateCgroup(host: CgroupHost, path: string, resources: Omit<Lin
  * Removes the group and all groups below it from every hierarchy. Kills nobody; waits
  * for processes that are dying. A group that is gone is fine, and shared parents stay.
  *
- * @throws {BoxError} `cgroup-busy` when somebody is still inside after two seconds.
+ * @param options.waitMs How long to wait; a killed process leaves when it has been torn down, and a large one takes a while.
+ * @throws {BoxError} `cgroup-busy` when somebody is still inside then.
  */
-export function removeCgroup(host: CgroupHost, path: string): void {
+export function removeCgroup(
+  host: CgroupHost,
+  path: string,
+  { waitMs = 2000 }: { readonly waitMs?: number } = {},
+): void {
   pathParts(path);
   const errors: unknown[] = [];
-  const deadline = performance.now() + REMOVE_DEADLINE_MS;
+  const deadline = performance.now() + waitMs;
   for (const dir of groupDirs(host, path)) {
     try {
       while (!removeTree(dir)) {
