@@ -1,0 +1,393 @@
+import { fstatSync, ftruncateSync, mkdirSync, rmSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { BoxError } from "@bantubox/ffi";
+import { blobPath, download, dropIngest, hasBlob, type Ingest, tryIngest, waitIngest, writeBlob } from "./blobs.ts";
+import { commitLayers, makeLayerDirectory, type PreparedLayer } from "./commit.ts";
+import { type Digest, parseDigest, quote, sha256 } from "./digest.ts";
+import { lockForWriting } from "./garbage.ts";
+import { extractLayer } from "./layer.ts";
+import {
+  type Descriptor,
+  DOCUMENT_MAX,
+  type Index,
+  type Manifest,
+  parseConfig,
+  parseManifest,
+  selectPlatform,
+} from "./manifest.ts";
+import { formatPlatform, hostPlatform, type Platform, parsePlatform, platformDistance } from "./platform.ts";
+import { formatReference, parseReference, repositoryName } from "./reference.ts";
+import { openRepository, type RegistryOptions, type Repository } from "./registry.ts";
+import { getImage, hasLayer, type Image, type ImageStore, recordImage } from "./store.ts";
+
+/** An index may list indexes; none that anybody makes goes deeper. */
+const INDEX_DEPTH = 3;
+const PARALLEL_LAYERS = 3;
+/** Rest of a broken layer that is still read, to say that its digest is wrong rather than what gzip thinks of it. */
+const DRAIN_MAX = 256 << 20;
+
+/** `waiting` for another process, `downloading` and unpacking at once, `extracting` what is here, `exists` needs nothing. */
+export type PullPhase = "waiting" | "downloading" | "extracting" | "done" | "exists";
+
+export interface PullProgress {
+  /** The blob's digest. */
+  readonly layer: Digest;
+  readonly phase: PullPhase;
+  /** Compressed bytes. */
+  readonly current: number;
+  readonly total: number;
+}
+
+export interface PullOptions extends RegistryOptions {
+  /** `linux/arm64`; the host's when absent. */
+  readonly platform?: string | undefined;
+  /** `missing` asks the registry only for what is not here. */
+  readonly policy?: "always" | "missing" | undefined;
+  readonly onProgress?: ((progress: PullProgress) => void) | undefined;
+}
+
+export interface PullResult {
+  readonly image: Image;
+  /** Full: `docker.io/library/alpine:latest`. */
+  readonly name: string;
+  /** What the registry answered: of the index, where there is one. */
+  readonly digest: string;
+  readonly status: "downloaded" | "up-to-date";
+}
+
+/**
+ * Brings an image from its registry: layers in parallel, each unpacked while it downloads, all verified.
+ *
+ * A pull that is killed leaves nothing that counts; the next one goes on with its downloads. Any number
+ * of them may run at once: each layer is fetched by one, and the others wait for it.
+ *
+ * @throws {BoxError} `reference-invalid`, `registry-…`, `manifest-invalid`, `config-invalid`,
+ *   `platform-missing`, `blob-corrupt` and what unpacking a layer throws.
+ */
+export async function pullImage(store: ImageStore, text: string, options: PullOptions = {}): Promise<PullResult> {
+  const reference = parseReference(text);
+  const name = formatReference(reference);
+  const wanted = options.platform === undefined ? hostPlatform() : parsePlatform(options.platform);
+  const requested = formatPlatform(wanted);
+  const known = findKnown(store, name, requested);
+  if (known !== undefined && options.policy === "missing") return upToDate(store, name, known);
+  const pinned = reference.digest === undefined ? undefined : parseDigest(reference.digest);
+  if (known !== undefined && pinned === known) return upToDate(store, name, known);
+
+  const repository = openRepository(reference, options);
+  const target = pinned ?? reference.tag ?? "latest";
+  // Registries that count requests do not count HEAD.
+  if (known !== undefined && (await repository.head(target)) === known) return upToDate(store, name, known);
+
+  const documents = await fetchDocuments(repository, target, wanted, text);
+  const { digest } = documents;
+  if (known === digest) return upToDate(store, name, known);
+  const config = parseConfig(documents.config, documents.manifest.layers.length);
+  checkPlatform(text, config.platform, wanted);
+
+  using _writing = await lockForWriting(store, options.signal);
+  for (const blob of documents.blobs) writeBlob(store, blob.digest, blob.bytes);
+  const work = documents.manifest.layers.map((descriptor, index) => ({
+    descriptor,
+    diffId: config.diffIds[index] as Digest,
+  }));
+  await fetchLayers({ store, repository, options }, work);
+  recordImage(
+    store,
+    {
+      id: documents.manifest.config.digest,
+      kind: "pulled",
+      manifest: documents.manifestDigest,
+      platform: formatPlatform(config.platform),
+      created: config.created ?? "",
+      config: config.config,
+      diffIds: config.diffIds,
+      blobs: [...documents.blobs.map((blob) => blob.digest), ...work.map(({ descriptor }) => descriptor.digest)],
+    },
+    { name, repository: repositoryName(reference), digest, requested },
+  );
+  return { image: getImage(store, name), name, digest, status: "downloaded" };
+}
+
+/** The digest that a name had when it was last pulled for this platform. */
+function findKnown({ database }: ImageStore, name: string, requested: string): string | undefined {
+  return database
+    .query<{ digest: string }, [string, string]>("SELECT digest FROM image_name WHERE name = ?1 AND requested = ?2")
+    .get(name, requested)?.digest;
+}
+
+function upToDate(store: ImageStore, name: string, digest: string): PullResult {
+  return { image: getImage(store, name), name, digest, status: "up-to-date" };
+}
+
+interface Documents {
+  /** Of what the name stands for. */
+  readonly digest: Digest;
+  readonly manifestDigest: Digest;
+  readonly manifest: Manifest;
+  readonly config: Uint8Array;
+  /** Index, manifest and config as they were sent. */
+  readonly blobs: readonly { readonly digest: Digest; readonly bytes: Uint8Array }[];
+}
+
+async function fetchDocuments(
+  repository: Repository,
+  target: string,
+  wanted: Platform,
+  name: string,
+): Promise<Documents> {
+  const root = await repository.manifest(target);
+  const blobs: { digest: Digest; bytes: Uint8Array }[] = [root];
+  let digest = root.digest;
+  let document: Manifest | Index = parseManifest(root.bytes, root.contentType);
+  for (let depth = 0; document.kind === "index"; depth++) {
+    if (depth === INDEX_DEPTH) {
+      throw new BoxError("manifest-invalid", `Cannot pull ${quote(name)}: its indexes are nested too deep`);
+    }
+    const entry: Descriptor = selectPlatform(document, wanted, name);
+    const next = await repository.manifest(entry.digest);
+    checkSize(entry, next.bytes.length);
+    // The index vouches for the type: a registry that calls it something else contradicts itself.
+    const type = /^application\/(?:octet-stream|json)?$|^$|^text\/plain$/.test(next.contentType)
+      ? entry.mediaType
+      : next.contentType;
+    if (type !== entry.mediaType) {
+      throw new BoxError(
+        "manifest-invalid",
+        `Cannot use the image's manifest: its index calls it ${quote(entry.mediaType)}, the registry ${quote(type)}`,
+      );
+    }
+    document = parseManifest(next.bytes, type);
+    digest = next.digest;
+    blobs.push(next);
+  }
+  const { config } = document;
+  if (config.size > DOCUMENT_MAX) {
+    throw new BoxError("config-invalid", `Cannot use the image's config: it is larger than ${DOCUMENT_MAX} bytes`);
+  }
+  const answer = await repository.blob(config.digest, 0);
+  const bytes = await answer.read(config.size);
+  checkSize(config, bytes.length);
+  if (sha256(bytes) !== config.digest) {
+    throw new BoxError("blob-corrupt", `Cannot use blob ${config.digest}: its bytes have the digest ${sha256(bytes)}`);
+  }
+  blobs.push({ digest: config.digest, bytes });
+  return { digest: root.digest, manifestDigest: digest, manifest: document, config: bytes, blobs };
+}
+
+function checkSize({ digest, size }: Descriptor, length: number): void {
+  if (length === size) return;
+  throw new BoxError("blob-corrupt", `Cannot use blob ${digest}: it has ${length} bytes instead of ${size}`);
+}
+
+function checkPlatform(name: string, platform: Platform, wanted: Platform): void {
+  if (platform.architecture === "" || platformDistance(wanted, platform) !== undefined) return;
+  throw new BoxError(
+    "platform-missing",
+    `Cannot pull ${quote(name)}: it is made for ${quote(formatPlatform(platform))}, not for ${formatPlatform(wanted)}`,
+    {
+      hint: `Pull it with --platform ${quote(formatPlatform(platform)).slice(1, -1)} if that is what you want`,
+    },
+  );
+}
+
+interface Context {
+  readonly store: ImageStore;
+  readonly repository: Repository;
+  readonly options: PullOptions;
+}
+
+interface Work {
+  readonly descriptor: Descriptor;
+  readonly diffId: Digest;
+}
+
+/**
+ * Makes all layers exist. What no other process is at is done here and committed at once; only then is
+ * waited for the others, with nothing held: so two pulls never wait for each other.
+ */
+async function fetchLayers(context: Context, layers: readonly Work[]): Promise<void> {
+  const { store, options } = context;
+  const missing: Work[] = [];
+  for (const work of layers) {
+    if (missing.some(({ diffId }) => diffId === work.diffId)) continue;
+    if (hasLayer(store, work.diffId)) report(options, work, "exists", work.descriptor.size);
+    else missing.push(work);
+  }
+  const theirs: Work[] = [];
+  const ours = await inParallel(missing, options.signal, async (work, signal) => {
+    const ingest = tryIngest(store, work.descriptor.digest);
+    if (ingest !== undefined) return prepare({ ...context, options: { ...options, signal } }, work, ingest);
+    report(options, work, "waiting", 0);
+    theirs.push(work);
+    return undefined;
+  });
+  commit(store, ours);
+  for (const work of theirs) {
+    const ingest = await waitIngest(store, work.descriptor.digest, options.signal);
+    commit(store, [await prepare(context, work, ingest)]);
+  }
+}
+
+type Prepared = PreparedLayer & Disposable;
+
+function commit(store: ImageStore, prepared: readonly (Prepared | undefined)[]): void {
+  const layers = prepared.filter((layer) => layer !== undefined);
+  try {
+    commitLayers(store, layers);
+  } finally {
+    for (const layer of layers) layer[Symbol.dispose]();
+  }
+}
+
+/** Downloads and unpacks one layer, or finds that it was done meanwhile. Owns `ingest`. */
+async function prepare(
+  { store, repository, options }: Context,
+  work: Work,
+  ingest: Ingest,
+): Promise<Prepared | undefined> {
+  const { descriptor, diffId } = work;
+  const { digest, size } = descriptor;
+  const { signal } = options;
+  // Another process, or an equal layer of other compression, may just have finished it.
+  if (hasLayer(store, diffId)) {
+    dropIngest(ingest);
+    report(options, work, "done", size);
+    return undefined;
+  }
+  const directory = makeLayerDirectory(store);
+  try {
+    for (;;) {
+      const stored = hasBlob(store, digest);
+      const resumed = stored || fstatSync(ingest.fd.raw).size > 0;
+      const bytes = stored
+        ? undefined
+        : download({
+            repository,
+            descriptor,
+            ingest,
+            options,
+            onBytes: (current) => report(options, work, "downloading", current),
+          });
+      const source = bytes && { bytes, failure: undefined as unknown };
+      try {
+        const result = await extractLayer({
+          blob: source === undefined ? blobPath(store, digest) : watched(source),
+          mediaType: descriptor.mediaType,
+          directory,
+          digest,
+          diffId,
+          ...(signal && { signal }),
+          ...(stored && { onProgress: (current: number) => report(options, work, "extracting", current) }),
+        });
+        // A layer's tar may end before its blob does: the rest counts for the digest, too.
+        if (source !== undefined) await drain(source);
+        report(options, work, "done", size);
+        if (stored) dropIngest(ingest);
+        return {
+          diffId,
+          bytes: result.bytes,
+          isRootOpaque: result.isRootOpaque,
+          directory,
+          download: stored ? undefined : { digest, ingest },
+          [Symbol.dispose]() {
+            ingest.fd.close();
+            rmSync(directory, { recursive: true, force: true });
+          },
+        };
+      } catch (error) {
+        signal?.throwIfAborted();
+        const cause = await trueCause(error, source, size - fstatSync(ingest.fd.raw).size);
+        if (isFromRegistry(cause)) throw cause;
+        // What is here is worth nothing: were it kept, every later pull would stumble over it again.
+        ftruncateSync(ingest.fd.raw, 0);
+        if (stored) rmSync(blobPath(store, digest), { force: true });
+        if (!resumed) throw cause;
+        await rm(directory, { recursive: true });
+        mkdirSync(directory, { mode: 0o755 });
+      }
+    }
+  } catch (error) {
+    await rm(directory, { recursive: true, force: true });
+    if (fstatSync(ingest.fd.raw).size === 0) dropIngest(ingest);
+    else ingest.fd.close();
+    throw error;
+  }
+}
+
+interface Source {
+  readonly bytes: AsyncGenerator<Uint8Array>;
+  /** What the download itself threw: the extractor may tell it in other words. */
+  failure: unknown;
+}
+
+/** The download as the extractor sees it: giving up on it does not end it, so that its digest can still be told. */
+function watched(source: Source): AsyncIterable<Uint8Array> {
+  return {
+    [Symbol.asyncIterator]: () => ({
+      async next() {
+        try {
+          return await source.bytes.next();
+        } catch (error) {
+          source.failure = error;
+          throw error;
+        }
+      },
+    }),
+  };
+}
+
+async function drain({ bytes }: Source): Promise<void> {
+  while ((await bytes.next()).done !== true) {
+    // Its bytes are hashed on their way.
+  }
+}
+
+/** When unpacking fails because the bytes are wrong, the digest is the story, not gzip's complaint. */
+async function trueCause(error: unknown, source: Source | undefined, left: number): Promise<unknown> {
+  if (source === undefined) return error;
+  if (source.failure !== undefined) return source.failure;
+  try {
+    if (left <= DRAIN_MAX) await drain(source);
+    return error;
+  } catch (cause) {
+    return cause instanceof BoxError && cause.code === "blob-corrupt" ? cause : error;
+  } finally {
+    await source.bytes.return(undefined);
+  }
+}
+
+function isFromRegistry(error: unknown): boolean {
+  return error instanceof BoxError && error.code.startsWith("registry-");
+}
+
+function report({ onProgress }: PullOptions, { descriptor }: Work, phase: PullPhase, current: number): void {
+  onProgress?.({ layer: descriptor.digest, phase, current, total: descriptor.size });
+}
+
+/** Runs `each` for all items, a few at a time. The first failure stops the rest, and is thrown once they have stopped. */
+async function inParallel<T>(
+  items: readonly T[],
+  signal: AbortSignal | undefined,
+  each: (item: T, signal: AbortSignal) => Promise<Prepared | undefined>,
+): Promise<(Prepared | undefined)[]> {
+  const stop = new AbortController();
+  const all = signal === undefined ? stop.signal : AbortSignal.any([stop.signal, signal]);
+  const results: (Prepared | undefined)[] = [];
+  let failure: { readonly error: unknown } | undefined;
+  let next = 0;
+  async function run(): Promise<void> {
+    for (let item = items[next++]; item !== undefined && failure === undefined; item = items[next++]) {
+      try {
+        results.push(await each(item, all));
+      } catch (error) {
+        failure ??= { error };
+        stop.abort();
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: PARALLEL_LAYERS }, run));
+  if (failure === undefined) return results;
+  for (const result of results) result?.[Symbol.dispose]();
+  throw failure.error;
+}

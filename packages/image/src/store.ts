@@ -1,0 +1,354 @@
+import type { Database } from "bun:sqlite";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { BoxError } from "@bantubox/ffi";
+import { type Digest, quote } from "./digest.ts";
+import { familiarName, formatReference, parseReference, repositoryName } from "./reference.ts";
+
+/** Where images live: files below `root`, facts about them in `database`. */
+export interface ImageStore {
+  /** Absolute, and nobody's but root's (0700): layers hold other people's setuid programs. */
+  readonly root: string;
+  readonly database: Database;
+}
+
+export interface Healthcheck {
+  readonly test: readonly string[];
+  /** 0 leaves it to the engine, as everywhere here. */
+  readonly intervalNs: number;
+  readonly timeoutNs: number;
+  readonly startPeriodNs: number;
+  readonly startIntervalNs: number;
+  readonly retries: number;
+}
+
+/** What an image says about how its containers run. Untrusted, but of these types. Absent things are empty. */
+export interface RunConfig {
+  readonly env: readonly string[];
+  readonly cmd: readonly string[];
+  readonly entrypoint: readonly string[];
+  readonly user: string;
+  readonly workdir: string;
+  /** `80/tcp` */
+  readonly exposedPorts: readonly string[];
+  readonly volumes: readonly string[];
+  /** Pairs, since a label may be called `__proto__`. */
+  readonly labels: readonly (readonly [string, string])[];
+  readonly stopSignal: string;
+  readonly shell: readonly string[];
+  readonly onBuild: readonly string[];
+  readonly healthcheck?: Healthcheck | undefined;
+}
+
+export const EMPTY_CONFIG: RunConfig = {
+  env: [],
+  cmd: [],
+  entrypoint: [],
+  user: "",
+  workdir: "",
+  exposedPorts: [],
+  volumes: [],
+  labels: [],
+  stopSignal: "",
+  shell: [],
+  onBuild: [],
+};
+
+/** `host` is built in: the host's own root. */
+export type ImageKind = "pulled" | "local" | "host";
+
+export interface Image {
+  /** The config's digest; `host` for the built-in image. */
+  readonly id: string;
+  readonly kind: ImageKind;
+  /** As people write it; empty when it was found by its ID and has no name. */
+  readonly name: string;
+  readonly config: RunConfig;
+  /** Names of directories in `layersDirectory(store)`, from bottom to top. */
+  readonly layers: readonly string[];
+}
+
+/** The host's own root as an image. It needs no store: a fresh machine has it. */
+export const HOST_IMAGE: Image = {
+  id: "host",
+  kind: "host",
+  name: "host",
+  config: { ...EMPTY_CONFIG, cmd: ["/bin/sh"] },
+  layers: [],
+};
+
+/**
+ * Makes the tables, if they are missing.
+ *
+ * - image: one row each config; `layers` is what the hot path reads, `image_layer` and `image_blob` what counts references
+ * - image_name: what it is called; `digest` is what the registry answered for the name (an index's digest, maybe)
+ * - layer: extracted directories; a directory without a row does not exist
+ */
+export function createImageTables(database: Database): void {
+  database.run(`
+    CREATE TABLE IF NOT EXISTS image (
+      id TEXT PRIMARY KEY,
+      kind TEXT NOT NULL,
+      manifest TEXT NOT NULL,
+      platform TEXT NOT NULL,
+      created TEXT NOT NULL,
+      bytes INTEGER NOT NULL,
+      config TEXT NOT NULL,
+      layers TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS image_name (
+      name TEXT PRIMARY KEY,
+      repository TEXT NOT NULL,
+      image TEXT NOT NULL REFERENCES image (id) ON DELETE CASCADE,
+      digest TEXT NOT NULL,
+      requested TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS image_name_image ON image_name (image);
+    CREATE INDEX IF NOT EXISTS image_name_digest ON image_name (digest);
+    CREATE TABLE IF NOT EXISTS layer (
+      id TEXT PRIMARY KEY,
+      bytes INTEGER NOT NULL,
+      opaque INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS image_layer (
+      image TEXT NOT NULL REFERENCES image (id) ON DELETE CASCADE,
+      layer TEXT NOT NULL REFERENCES layer (id),
+      PRIMARY KEY (image, layer)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS image_layer_layer ON image_layer (layer);
+    CREATE TABLE IF NOT EXISTS image_blob (
+      image TEXT NOT NULL REFERENCES image (id) ON DELETE CASCADE,
+      digest TEXT NOT NULL,
+      PRIMARY KEY (image, digest)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS image_blob_digest ON image_blob (digest);
+  `);
+}
+
+export function layersDirectory({ root }: ImageStore): string {
+  return join(root, "layers");
+}
+
+export function blobsDirectory({ root }: ImageStore): string {
+  return join(root, "blobs", "sha256");
+}
+
+/** Downloads that are not complete, each named after the digest that it shall have. */
+export function ingestDirectory({ root }: ImageStore): string {
+  return join(root, "ingest");
+}
+
+export function makeDirectories(store: ImageStore): void {
+  for (const directory of [layersDirectory(store), blobsDirectory(store), ingestDirectory(store)]) {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+  }
+}
+
+/**
+ * Finds an image by name, digest, ID or the beginning of an ID. By name it is one query.
+ *
+ * @throws {BoxError} `reference-invalid`, or `image-ambiguous` when several IDs begin so.
+ */
+export function findImage(store: ImageStore, text: string): Image | undefined {
+  if (text === "host") return HOST_IMAGE;
+  return toImage(findByName(store, text) ?? findById(store, text));
+}
+
+/** As `findImage`. @throws {BoxError} Also `no-such-image`, with names that are near. */
+export function getImage(store: ImageStore, text: string): Image {
+  const image = findImage(store, text);
+  if (image !== undefined) return image;
+  const near = suggestNames(store, text);
+  throw new BoxError("no-such-image", `Cannot find image ${quote(text)}: there is none of that name here`, {
+    hint: near.length === 0 ? undefined : `Did you mean ${near.map(quote).join(" or ")}?`,
+  });
+}
+
+/** Names of images here that `text` may have been meant to be: at most three, the nearest first. */
+export function suggestNames(store: ImageStore, text: string): string[] {
+  const rows = store.database.query<{ name: string }, []>("SELECT name FROM image_name").all();
+  const wanted = text
+    .slice(0, 128)
+    .toLowerCase()
+    .replace(/:latest$/, "");
+  const [wantedRepository = ""] = wanted.split(/[:@]/);
+  const near: { name: string; distance: number }[] = [];
+  for (const full of [...rows.map(({ name }) => familiarName(name)), "host"]) {
+    const name = full.replace(/:latest$/, "");
+    const [repository = ""] = name.split(/[:@]/);
+    // Another tag of the same repository is what people miss most.
+    const distance =
+      repository === wantedRepository
+        ? 0
+        : Math.min(editDistance(wanted, name), editDistance(wantedRepository, repository));
+    if (distance <= Math.max(1, Math.floor(wantedRepository.length / 3))) near.push({ name, distance });
+  }
+  near.sort((a, b) => a.distance - b.distance || (a.name < b.name ? -1 : 1));
+  return near.slice(0, 3).map(({ name }) => name);
+}
+
+interface ImageRow {
+  readonly id: string;
+  readonly kind: ImageKind;
+  readonly name: string | null;
+  readonly config: string;
+  readonly layers: string;
+}
+
+function toImage(row: ImageRow | undefined): Image | undefined {
+  if (row === undefined) return undefined;
+  return {
+    id: row.id,
+    kind: row.kind,
+    name: row.name === null ? "" : familiarName(row.name),
+    // Our own writing, typed when it was written.
+    config: JSON.parse(row.config) as RunConfig,
+    layers: row.layers === "" ? [] : row.layers.split(" "),
+  };
+}
+
+function findByName(store: ImageStore, text: string): ImageRow | undefined {
+  // 64 digits are an ID, which the grammar of names rules out.
+  if (text.length === 64 && !/[^0-9a-f]/.test(text)) return undefined;
+  const reference = parseReference(text);
+  const row = store.database
+    .query<ImageRow, [string]>(
+      "SELECT i.id, i.kind, n.name, i.config, i.layers FROM image_name n JOIN image i ON i.id = n.image WHERE n.name = ?1",
+    )
+    .get(formatReference(reference));
+  if (row !== null || reference.digest === undefined) return row ?? undefined;
+  return (
+    store.database
+      .query<ImageRow, [string, string]>(
+        "SELECT i.id, i.kind, n.name, i.config, i.layers FROM image_name n JOIN image i ON i.id = n.image WHERE n.digest = ?1 AND n.repository = ?2 LIMIT 1",
+      )
+      .get(reference.digest, repositoryName(reference)) ?? undefined
+  );
+}
+
+function findById(store: ImageStore, text: string): ImageRow | undefined {
+  const hex = text.startsWith("sha256:") ? text.slice(7) : text;
+  if (!/^[0-9a-f]{1,64}$/.test(hex)) return undefined;
+  const [row, another] = store.database
+    .query<ImageRow, [string, string]>(
+      `SELECT i.id, i.kind, (SELECT min(name) FROM image_name WHERE image = i.id) AS name, i.config, i.layers
+       FROM image i WHERE i.id >= ?1 AND i.id < ?2 LIMIT 2`,
+    )
+    .all(`sha256:${hex}`, `sha256:${hex}g`);
+  if (another !== undefined) {
+    throw new BoxError("image-ambiguous", `Cannot tell which image ${quote(text)} is: several IDs begin so`, {
+      hint: "Write more of the ID, as `bantubox images` shows it",
+    });
+  }
+  return row;
+}
+
+/** A layer that is on disk, or about to be. */
+export interface StoredLayer {
+  readonly diffId: Digest;
+  /** Length of its tar, for people. */
+  readonly bytes: number;
+  /** Hides all layers below it. Overlay does not look for that at a layer's root, so those are left out of its stack. */
+  readonly isRootOpaque: boolean;
+}
+
+export interface NewImage {
+  readonly id: Digest;
+  readonly kind: "pulled" | "local";
+  readonly manifest: Digest;
+  readonly platform: string;
+  readonly created: string;
+  readonly config: RunConfig;
+  /** From bottom to top, as in the config; all of them have rows. */
+  readonly diffIds: readonly Digest[];
+  /** Every blob that the image needs: index, manifest, config, layers. */
+  readonly blobs: readonly Digest[];
+}
+
+export interface NewName {
+  /** Full: `docker.io/library/alpine:latest`. */
+  readonly name: string;
+  readonly repository: string;
+  /** What the registry answered for it. */
+  readonly digest: Digest;
+  /** The platform that was asked for. */
+  readonly requested: string;
+}
+
+export function hasLayer({ database }: ImageStore, diffId: Digest): boolean {
+  return database.query<{ id: string }, [string]>("SELECT id FROM layer WHERE id = ?1").get(diffId.slice(7)) !== null;
+}
+
+/** Writes the rows of an image whose layers and blobs are all in place. From here on it exists. */
+export function recordImage({ database }: ImageStore, image: NewImage, name?: NewName): void {
+  const findLayer = database.query<{ bytes: number; opaque: number }, [string]>(
+    "SELECT bytes, opaque FROM layer WHERE id = ?1",
+  );
+  const write = database.transaction(() => {
+    const layers = uniqueLayers(image.diffIds);
+    const rows = layers.map((layer) => findLayer.get(layer));
+    if (rows.includes(null)) {
+      throw new BoxError("image-layer-missing", `Cannot record image ${image.id}: a layer of it is gone`, {
+        hint: "Pull it again",
+      });
+    }
+    const bottom = Math.max(
+      0,
+      rows.findLastIndex((row) => row?.opaque === 1),
+    );
+    const total = rows.reduce((sum, row) => sum + (row?.bytes ?? 0), 0);
+    database
+      .query(
+        `INSERT INTO image (id, kind, manifest, platform, created, bytes, config, layers) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT (id) DO UPDATE SET manifest = ?3, config = ?7, layers = ?8`,
+      )
+      .run(
+        image.id,
+        image.kind,
+        image.manifest,
+        image.platform,
+        image.created,
+        total,
+        JSON.stringify(image.config),
+        layers.slice(bottom).join(" "),
+      );
+    database.query("DELETE FROM image_blob WHERE image = ?1").run(image.id);
+    for (const layer of layers) {
+      database.query("INSERT OR IGNORE INTO image_layer (image, layer) VALUES (?1, ?2)").run(image.id, layer);
+    }
+    for (const blob of image.blobs) {
+      database.query("INSERT OR IGNORE INTO image_blob (image, digest) VALUES (?1, ?2)").run(image.id, blob);
+    }
+    if (name === undefined) return;
+    database
+      .query(
+        `INSERT INTO image_name (name, repository, image, digest, requested) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (name) DO UPDATE SET image = ?3, digest = ?4, requested = ?5`,
+      )
+      .run(name.name, name.repository, image.id, name.digest, name.requested);
+  });
+  write.immediate();
+}
+
+/**
+ * Directory names from bottom to top, each once: overlay refuses the same directory twice. The upper
+ * one of two stays; it hides all that the lower one has.
+ */
+function uniqueLayers(diffIds: readonly Digest[]): string[] {
+  const names = diffIds.map((diffId) => diffId.slice(7));
+  return names.filter((name, index) => names.lastIndexOf(name) === index);
+}
+
+/** Levenshtein's, of short strings. */
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const replace = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      row.push(Math.min(replace, (previous[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1));
+    }
+    previous = row;
+  }
+  return previous[b.length] ?? 0;
+}

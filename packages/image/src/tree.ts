@@ -1,0 +1,172 @@
+import { constants } from "node:fs";
+import { addressOf, allocate, attempt, call, cstr, ERRNO, Fd, SysError } from "@bantubox/ffi";
+
+const AT_FDCWD = -100;
+const AT_EMPTY_PATH = 0x1000;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+const AT_NO_AUTOMOUNT = 0x800;
+/** STATX_BASIC_STATS | STATX_MNT_ID, <linux/stat.h> */
+const STATX_WANTED = 0x07ff | 0x1000;
+/** The same on both architectures; node:fs has no name for it. */
+const O_CLOEXEC = 0x80000;
+
+/** File types within `mode`, <linux/stat.h>. */
+export const S = {
+  FMT: 0xf000,
+  SOCK: 0xc000,
+  LNK: 0xa000,
+  REG: 0x8000,
+  BLK: 0x6000,
+  DIR: 0x4000,
+  CHR: 0x2000,
+  FIFO: 0x1000,
+} as const;
+
+export interface Stat {
+  /** Type and permissions. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly links: number;
+  readonly size: number;
+  /** Bytes that are really there; less than `size` for a file with holes. */
+  readonly stored: number;
+  readonly mtime: number;
+  readonly mtimeNs: number;
+  readonly rdevMajor: number;
+  readonly rdevMinor: number;
+  /** The same for all names of one file, and for no other. */
+  readonly identity: string;
+  /** The mount that it was reached through; 0 before Linux 5.8. */
+  readonly mount: number;
+}
+
+const statBuffer = allocate(256);
+const statView = new DataView(statBuffer.buffer);
+
+/** `name` below the directory `fd`, never through a link. @param name As `cstr` makes it; empty for `fd` itself. */
+export function statAt(fd: number, name: Uint8Array, subject: string): Stat {
+  call("statx", subject, fd, name, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT, STATX_WANTED, statBuffer);
+  const u32 = (at: number) => statView.getUint32(at, true);
+  const u64 = (at: number) => u32(at + 4) * 2 ** 32 + u32(at);
+  return {
+    links: u32(16),
+    uid: u32(20),
+    gid: u32(24),
+    mode: statView.getUint16(28, true),
+    size: u64(40),
+    stored: u64(48) * 512,
+    mtime: statView.getInt32(116, true) * 2 ** 32 + u32(112),
+    mtimeNs: u32(120),
+    rdevMajor: u32(128),
+    rdevMinor: u32(132),
+    identity: `${u32(136)}:${u32(140)}:${u32(36)}:${u32(32)}`,
+    mount: u64(144),
+  };
+}
+
+/** Opens a directory, of an absolute path or below another one without following a link. */
+export function openDirectory(parent: number | undefined, name: Uint8Array, subject: string): Fd {
+  const flags =
+    constants.O_RDONLY | O_CLOEXEC | constants.O_DIRECTORY | (parent === undefined ? 0 : constants.O_NOFOLLOW);
+  return new Fd(call("openat", subject, parent ?? AT_FDCWD, name, flags));
+}
+
+/** Opens a file for reading. A device or FIFO that has taken its place blocks nobody. */
+export function openFile(parent: number, name: Uint8Array, subject: string): Fd {
+  const flags = constants.O_RDONLY | O_CLOEXEC | constants.O_NONBLOCK | constants.O_NOFOLLOW;
+  return new Fd(call("openat", subject, parent, name, flags));
+}
+
+/** Names in a directory as bytes, sorted by them: the same on every file system. Each ends in a zero byte. */
+export function readNames(fd: number, subject: string): Uint8Array[] {
+  const buffer = allocate(32 * 1024);
+  const view = new DataView(buffer.buffer);
+  const names: Uint8Array[] = [];
+  for (;;) {
+    const length = call("getdents64", subject, fd, buffer, buffer.length);
+    if (length === 0) break;
+    for (let at = 0; at < length; at += view.getUint16(at + 16, true)) {
+      const name = buffer.subarray(at + 19, buffer.indexOf(0, at + 19));
+      const isDot = name[0] === 0x2e && (name.length === 1 || (name.length === 2 && name[1] === 0x2e));
+      if (!isDot) names.push(cstr(name));
+    }
+  }
+  return names.sort(Buffer.compare);
+}
+
+export function readLink(fd: number, name: Uint8Array, subject: string): Uint8Array {
+  const target = allocate(4096);
+  const length = call("readlinkat", subject, fd, name, target, target.length);
+  return target.slice(0, length);
+}
+
+export interface Xattr {
+  readonly name: string;
+  readonly value: Uint8Array;
+}
+
+/**
+ * Extended attributes that belong into an image: capabilities of programs, and people's own. Those of the
+ * host's security modules, ACLs and of overlay itself stay behind. By `/proc/self/fd`, since there is no `lgetxattrat`.
+ */
+export function readXattrs(parent: number, name: Uint8Array): Xattr[] {
+  const path = pathBelow(parent, name);
+  const length = attempt("llistxattr", path, 0, 0);
+  // Most files have none, and some file systems know none.
+  if (length <= 0) {
+    if (length === 0 || length === -ERRNO.EOPNOTSUPP || length === -ERRNO.ENOENT) return [];
+    throw new SysError("llistxattr", -length, display(name));
+  }
+  const list = allocate(length + 1024);
+  const got = call("llistxattr", display(name), path, list, list.length);
+  const xattrs: Xattr[] = [];
+  for (const key of Buffer.from(list.buffer, 0, got).toString().split("\0").sort()) {
+    if (key !== "security.capability" && !/^user\.(?!overlay\.)/.test(key)) continue;
+    const value = allocate(65536);
+    const size = call("lgetxattr", `${key} of ${display(name)}`, path, cstr(key), value, value.length);
+    xattrs.push({ name: key, value: value.slice(0, size) });
+  }
+  return xattrs;
+}
+
+export function writeXattr(parent: number, name: Uint8Array, { name: key, value }: Xattr): void {
+  call("lsetxattr", `${key} of ${display(name)}`, pathBelow(parent, name), cstr(key), value, value.length, 0);
+}
+
+/** A name's bytes for a message. */
+export function display(name: Uint8Array): string {
+  return JSON.stringify(Buffer.from(name.at(-1) === 0 ? name.subarray(0, -1) : name).toString());
+}
+
+function pathBelow(parent: number, name: Uint8Array): Uint8Array {
+  const prefix = `/proc/self/fd/${parent}/`;
+  const path = allocate(prefix.length + name.length);
+  path.set(Buffer.from(prefix));
+  path.set(name, prefix.length);
+  return path;
+}
+
+const times = allocate(32);
+const timesView = new DataView(times.buffer);
+
+/** Sets the time of change, of a link itself, too; the time of access becomes the same. */
+export function writeMtime(parent: number, name: Uint8Array, { mtime, mtimeNs }: Stat): void {
+  for (const at of [0, 16]) {
+    timesView.setUint32(at, mtime >>> 0, true);
+    timesView.setInt32(at + 4, Math.floor(mtime / 2 ** 32), true);
+    timesView.setUint32(at + 8, mtimeNs, true);
+  }
+  call("utimensat", display(name), parent, name, times, AT_SYMLINK_NOFOLLOW);
+}
+
+/** Makes a file that must not exist yet, for writing. */
+export function createFile(parent: number, name: Uint8Array): Fd {
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW | O_CLOEXEC;
+  return new Fd(call("openat", display(name), parent, name, flags, 0o600));
+}
+
+/** Reads on into `memory` from `at`; 0 at the end. */
+export function readInto(fd: number, memory: Uint8Array, at: number, length: number): number {
+  return call("read", undefined, fd, addressOf(memory) + at, length);
+}
