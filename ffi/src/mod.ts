@@ -2,6 +2,26 @@ export { type Arg, attempt, call } from "./call.ts";
 export { ERRNO, errnoName, isErrno, SysError } from "./errno.ts";
 export { BoxError, type BoxErrorOptions } from "./errors.ts";
 export { Fd } from "./fd.ts";
+export {
+  AT,
+  CLONE,
+  FS_MAGIC,
+  MNT_DETACH,
+  MOUNT_ATTR,
+  MOVE_MOUNT,
+  MS,
+  O,
+  OPEN_TREE,
+  PR,
+  RESOLVE,
+  RLIMIT,
+  S_IF,
+  SIGNALS,
+  TIOC,
+} from "./flags.ts";
 export { addressOf, allocate, cstr } from "./memory.ts";
 export { NR, type SyscallName } from "./nr.ts";
+export { MONITOR, type MonitorOptions, Place, Plan, Reg, SECTION, type Steps } from "./plan.ts";
+export { type ReadStep, readStep } from "./plan-reader.ts";
 export { type Struct, struct } from "./struct.ts";
+export { becomeTrampoline, openPlan, openTrampoline } from "./trampoline.ts";

@@ -302,6 +302,21 @@ export class Plan {
     return array;
   }
 
+  /** A place inside another, such as the second descriptor that pipe2 writes. */
+  within(place: Place, offset: number): Place {
+    return new Place(place.offset + offset);
+  }
+
+  /** A 32-bit field of a struct that is built in the plan. */
+  write32(at: Place, offset: number, value: number): void {
+    new DataView(this.#data.buffer).setUint32(at.offset + offset, value, true);
+  }
+
+  /** A 16-bit field of a struct that is built in the plan. */
+  write16(at: Place, offset: number, value: number): void {
+    new DataView(this.#data.buffer).setUint16(at.offset + offset, value, true);
+  }
+
   /** An address inside a struct of the plan's data, for calls that take structs with pointers (msghdr, sock_fprog, bpf_attr). */
   pointer(at: Place, offset: number, to: Place): void {
     new DataView(this.#data.buffer).setUint32(at.offset + offset, to.offset, true);

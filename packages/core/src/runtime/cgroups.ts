@@ -1,0 +1,75 @@
+import type { CgroupPlan } from "@bantubox/cgroup";
+import { AT, CLONE, ERRNO, O, type Reg, type Steps } from "@bantubox/ffi";
+import type { Build } from "./build.ts";
+import { TAG } from "./tags.ts";
+
+const BPF_PROG_LOAD = 5;
+const BPF_PROG_ATTACH = 8;
+const BPF_PROG_TYPE_CGROUP_DEVICE = 15;
+const BPF_CGROUP_DEVICE = 6;
+/** Size of union bpf_attr as far as we fill it. */
+const LOAD_BYTES = 48;
+const ATTACH_BYTES = 16;
+
+/**
+ * Makes the container's groups and their limits, in PREPARE.
+ *
+ * @returns The descriptor of v2's directory, when the child can be born inside: then v2 needs no join.
+ */
+export function makeCgroups(build: Build, cgroup: CgroupPlan): Reg | undefined {
+  const { plan } = build;
+  const steps = plan.prepare;
+  for (const path of cgroup.directories) {
+    steps.sys("mkdirat", AT.FDCWD, path, 0o755).tolerate(ERRNO.EEXIST).tag(TAG.CGROUP);
+  }
+  for (const { path, value } of cgroup.writes) {
+    steps.builtin("writeFile", AT.FDCWD, path, value, value.length, O.WRONLY, 0).tag(TAG.CGROUP);
+  }
+  if (cgroup.intoDirectory === undefined) return undefined;
+  const directory = plan.register();
+  steps
+    .sys("openat", AT.FDCWD, cgroup.intoDirectory, O.PATH | O.DIRECTORY | O.CLOEXEC)
+    .into(directory)
+    .tag(TAG.CGROUP);
+  if (cgroup.deviceProgram !== undefined) attachDevicePolicy(build, cgroup.intoDirectory, cgroup.deviceProgram);
+  // On a hybrid host the other hierarchies are joined by hand, and the namespace has to wait for them.
+  return cgroup.joins.length === 1 ? directory : undefined;
+}
+
+/** Loads the device program of v2 and hangs it on the group: bpf(2) takes no path, and no O_PATH descriptor. */
+function attachDevicePolicy({ plan, scratch, tree }: Build, directory: string, program: Uint8Array): void {
+  const steps = plan.prepare;
+  const load = plan.space(LOAD_BYTES);
+  plan.write32(load, 0, BPF_PROG_TYPE_CGROUP_DEVICE);
+  plan.write32(load, 4, program.length / 8);
+  plan.pointer(load, 8, plan.bytes(program));
+  plan.pointer(load, 16, plan.text("MIT"));
+  const attach = plan.space(ATTACH_BYTES);
+  plan.write32(attach, 8, BPF_CGROUP_DEVICE);
+  steps.sys("bpf", BPF_PROG_LOAD, load, LOAD_BYTES).into(scratch).tag(TAG.CGROUP);
+  steps
+    .sys("openat", AT.FDCWD, directory, O.RDONLY | O.DIRECTORY | O.CLOEXEC)
+    .into(tree)
+    .tag(TAG.CGROUP);
+  steps.builtin("store32", attach, tree);
+  steps.builtin("store32", plan.within(attach, 4), scratch);
+  steps.sys("bpf", BPF_PROG_ATTACH, attach, ATTACH_BYTES).tag(TAG.CGROUP);
+  steps.sys("close", scratch);
+  steps.sys("close", tree);
+}
+
+/** The child moves itself into its groups, then makes the namespace that begins there. */
+export function joinCgroups(build: Build, cgroup: CgroupPlan, isBornInside: boolean, hasNamespace: boolean): void {
+  if (isBornInside) return;
+  for (const path of cgroup.joins) joinCgroup(build.plan.child, path);
+  if (hasNamespace) build.plan.child.sys("unshare", CLONE.NEWCGROUP).tag(TAG.CGROUP);
+}
+
+export function joinCgroup(steps: Steps, procs: string): void {
+  steps.builtin("writeFile", AT.FDCWD, procs, "0", 1, O.WRONLY, 0).tag(TAG.CGROUP);
+}
+
+/** Empty by now: PID 1 took everybody with it. What cannot be removed is collected by the next command. */
+export function removeCgroups(steps: Steps, cgroup: CgroupPlan): void {
+  for (const path of cgroup.remove) steps.sys("unlinkat", AT.FDCWD, path, AT.REMOVEDIR).ignore();
+}

@@ -1,0 +1,287 @@
+import type { CgroupHost, CgroupPlan } from "@bantubox/cgroup";
+import { AT, CLONE, ERRNO, MONITOR, O, PR, type Reg, S_IF, SECTION, SIGNALS, type Steps, TIOC } from "@bantubox/ffi";
+import { QUIET_SYSCTLS } from "@bantubox/net";
+import { type Build, isolateMounts, startBuild } from "./build.ts";
+import { joinCgroups, makeCgroups, removeCgroups } from "./cgroups.ts";
+import { addConsole, fillDev } from "./devices.ts";
+import { becomeUser, execute, type SeccompFilter, setRlimits } from "./identity.ts";
+import { addMount } from "./mounts.ts";
+import { type NetworkSetup, openHostSocket, setUpNetwork } from "./network.ts";
+import { protectPaths, writeProc } from "./paths.ts";
+import { clearVolatile, enterRoot, mountRoot, type RootFs } from "./rootfs.ts";
+import type { NamespaceType, Spec } from "./spec.ts";
+import {
+  closeContainerEnds,
+  makePipes,
+  monitorFlags,
+  openPty,
+  type Pipes,
+  type Stdio,
+  takeTerminal,
+  usePipes,
+  usePty,
+} from "./stdio.ts";
+import { TAG } from "./tags.ts";
+
+/** What the engine knows beside config.json: where things lie on this host. */
+export interface StartContext {
+  readonly id: string;
+  readonly spec: Spec;
+  readonly root: RootFs;
+  /** Absolute: `containers/<id>` of the store, which exists. */
+  readonly directory: string;
+  /** Absolute: `<id>` of the run directory, whose parent exists. */
+  readonly runDirectory: string;
+  readonly cgroupHost: CgroupHost;
+  readonly cgroup: CgroupPlan;
+  readonly network: NetworkSetup;
+  /** Files that the engine writes into `directory` at each start: [name, content]. */
+  readonly files: readonly (readonly [string, string])[];
+  readonly stdio: Stdio;
+  readonly filter: SeccompFilter | undefined;
+  /** PID 1 is a reaper of ours, and the command its child. */
+  readonly init: boolean;
+  /** Everything goes when the container ends. */
+  readonly autoRemove: boolean;
+  readonly log: { readonly bytes: number; readonly files: number };
+  readonly detachKeys: readonly number[];
+  /** argv of the program that explains a failed start; three numbers and the plan's descriptor follow it. */
+  readonly failed?: readonly string[];
+  /** Where struct plan_report goes instead, for a caller that waits in process. */
+  readonly reportFd?: number;
+}
+
+/** Names of the records in a container's directories; engine/status.ts reads them. */
+export const RECORD = { pid: "pid", exit: "exit", attach: "attach", log: "log" } as const;
+
+const NAMESPACE: Readonly<Record<NamespaceType, number>> = {
+  mount: CLONE.NEWNS,
+  pid: CLONE.NEWPID,
+  uts: CLONE.NEWUTS,
+  ipc: CLONE.NEWIPC,
+  network: CLONE.NEWNET,
+  cgroup: CLONE.NEWCGROUP,
+  time: CLONE.NEWTIME,
+  user: CLONE.NEWUSER,
+};
+
+const ATTACH_BACKLOG = 16;
+
+/** Compiles the start of a container, in the order in which the kernel sees it. */
+export function compileStart(context: StartContext): Uint8Array<ArrayBuffer> {
+  const build = startBuild();
+  const { plan } = build;
+  const registers = {
+    directory: plan.register(),
+    run: plan.register(),
+    listen: plan.register(),
+    pid: plan.register(2),
+  };
+  const pipes = compilePrepare(build, context, registers);
+  compileChild(build, context, pipes);
+  plan.parent.builtin("recordStart", registers.run, RECORD.pid).tag(TAG.STATE);
+  closeContainerEnds(build, pipes);
+  compileEnd(build, context, registers.directory);
+  const { stdio } = context;
+  const { height = 0, width = 0 } = context.spec.process.consoleSize ?? {};
+  return plan.encode({
+    flags: monitorFlags(stdio) | MONITOR.LOG,
+    pid: registers.pid,
+    stdin: pipes.stdin?.[1],
+    stdout: pipes.stdout?.[1],
+    stderr: pipes.stderr?.[1],
+    listen: registers.listen,
+    logDir: registers.directory,
+    logBytes: context.log.bytes,
+    logFiles: context.log.files,
+    rows: height,
+    columns: width,
+    reportFd: context.reportFd,
+    failed: context.failed && plan.strings(context.failed),
+    environment: plan.strings([]),
+    detachKeys: context.detachKeys,
+  });
+}
+
+interface Registers {
+  readonly directory: Reg;
+  readonly run: Reg;
+  readonly listen: Reg;
+  readonly pid: Reg;
+}
+
+/** The monitor's part before the fork: directories, cgroups, pipes, the attach socket. */
+function compilePrepare(
+  build: Build,
+  context: StartContext,
+  registers: Registers,
+): Pipes & { hostSocket: Reg | undefined; intoCgroup: boolean } {
+  const { plan } = build;
+  const steps = plan.prepare;
+  const directoryFlags = O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
+  steps.sys("openat", AT.FDCWD, context.directory, directoryFlags).into(registers.directory).tag(TAG.STATE);
+  steps.sys("mkdirat", AT.FDCWD, context.runDirectory, 0o700).tolerate(ERRNO.EEXIST).tag(TAG.STATE);
+  steps.sys("openat", AT.FDCWD, context.runDirectory, directoryFlags).into(registers.run).tag(TAG.STATE);
+  for (const [name, content] of context.files) {
+    const flags = O.WRONLY | O.CREAT | O.TRUNC | O.NOFOLLOW;
+    const length = Buffer.byteLength(content);
+    steps.builtin("writeFile", registers.directory, name, content, length, flags, 0o644).tag(TAG.STATE);
+  }
+  if (context.root.kind === "overlay" && context.root.isVolatile) clearVolatile(build, context.root.directory);
+  const intoCgroup = makeCgroups(build, context.cgroup);
+  const pipes = makePipes(build, context.stdio);
+  listenForAttach(steps, context.runDirectory, registers, plan);
+  const hostSocket = openHostSocket(build, context.network);
+
+  let flags = 0;
+  for (const { type, path } of context.spec.linux.namespaces) if (path === undefined) flags |= NAMESPACE[type];
+  // A cgroup namespace begins at the groups that its maker is in: it is made by the child, once it has joined.
+  if (intoCgroup === undefined) flags &= ~CLONE.NEWCGROUP;
+  const fork = steps.builtin("fork", SECTION.CHILD, flags, intoCgroup ?? -1).into(registers.pid);
+  fork.tag(TAG.STATE);
+  return { ...pipes, hostSocket, intoCgroup: intoCgroup !== undefined };
+}
+
+/** The attach socket is bound by a relative name: a path of sun_path's 108 bytes may be too short for a run directory. */
+function listenForAttach(steps: Steps, runDirectory: string, { run, listen }: Registers, plan: Build["plan"]): void {
+  const AF_UNIX = 1;
+  const SOCK_SEQPACKET = 5;
+  const address = new TextEncoder().encode(`\u0001\u0000${RECORD.attach}\u0000`);
+  steps
+    .sys("socket", AF_UNIX, SOCK_SEQPACKET | O.CLOEXEC, 0)
+    .into(listen)
+    .tag(TAG.STATE);
+  steps.sys("chdir", runDirectory).tag(TAG.STATE);
+  steps.sys("unlinkat", run, RECORD.attach, 0).tolerate(ERRNO.ENOENT).tag(TAG.STATE);
+  steps.sys("umask", 0o177);
+  steps.sys("bind", listen, plan.bytes(address), address.length).tag(TAG.STATE);
+  steps.sys("umask", 0o022);
+  steps.sys("listen", listen, ATTACH_BACKLOG).tag(TAG.STATE);
+  steps.sys("chdir", "/");
+}
+
+function compileChild(
+  build: Build,
+  context: StartContext,
+  pipes: Pipes & { hostSocket: Reg | undefined; intoCgroup: boolean },
+): void {
+  const { plan, root } = build;
+  const steps = plan.child;
+  const { spec, stdio } = context;
+  const { process } = spec;
+  steps.sys("prctl", PR.SET_PDEATHSIG, SIGNALS.KILL, 0, 0, 0);
+  steps.sys("prctl", PR.SET_DUMPABLE, 0, 0, 0, 0);
+  steps.sys("umask", 0);
+  const hasCgroupNamespace = spec.linux.namespaces.some(({ type, path }) => type === "cgroup" && path === undefined);
+  joinCgroups(build, context.cgroup, pipes.intoCgroup, hasCgroupNamespace);
+  joinNamespaces(build, spec);
+  compileNetwork(build, context, pipes.hostSocket);
+  for (const [name, value] of Object.entries(spec.linux.sysctl ?? {})) {
+    writeProc(build, `/proc/sys/${name.replaceAll(".", "/")}`, value, TAG.SYSCTL);
+  }
+  if (process.oomScoreAdj !== undefined) {
+    writeProc(build, "/proc/self/oom_score_adj", String(process.oomScoreAdj), TAG.RLIMIT);
+  }
+  if (process.apparmorProfile) {
+    writeProc(build, "/proc/self/attr/apparmor/exec", `exec ${process.apparmorProfile}`, TAG.APPARMOR);
+  }
+  setRlimits(build, steps, process.rlimits ?? []);
+
+  isolateMounts(steps, spec.linux.rootfsPropagation ?? "private");
+  mountRoot(build, context.root);
+  for (const mount of spec.mounts) {
+    addMount(build, mount, context.cgroupHost);
+    if (mount.destination === "/dev" && mount.type === "tmpfs") fillDev(build, spec.linux.devices ?? []);
+  }
+  // A working directory that the image lacks is made, as Docker does; on a root that cannot be written it fails later.
+  if (process.cwd !== "/") {
+    steps.builtin("target", root, process.cwd, S_IF.DIR, 0).into(build.scratch).ignore();
+  }
+  if (stdio.tty) {
+    const size = { rows: process.consoleSize?.height ?? 0, columns: process.consoleSize?.width ?? 0 };
+    const slave = openPty(build, steps, process.user, size);
+    addConsole(build, slave);
+    finishMounts(build, spec);
+    usePty(steps, slave);
+  } else {
+    finishMounts(build, spec);
+    usePipes(build, steps, pipes, process.user);
+  }
+  if (spec.hostname) steps.sys("sethostname", spec.hostname, Buffer.byteLength(spec.hostname)).tag(TAG.HOSTNAME);
+  if (spec.domainname)
+    steps.sys("setdomainname", spec.domainname, Buffer.byteLength(spec.domainname)).tag(TAG.HOSTNAME);
+  takeTerminal(steps, stdio.tty);
+  becomeUser(build, steps, process, context.filter);
+  if (context.init) runUnderInit(build, context);
+  else execute(build, steps, process);
+}
+
+function finishMounts(build: Build, spec: Spec): void {
+  protectPaths(build, spec.linux.maskedPaths ?? [], spec.linux.readonlyPaths ?? []);
+  enterRoot(build, spec.root.readonly === true);
+}
+
+function joinNamespaces({ plan, scratch }: Build, spec: Spec): void {
+  for (const { type, path } of spec.linux.namespaces) {
+    // The network's is joined by network.ts, and a PID namespace cannot be joined by the process itself.
+    if (path === undefined || type === "network") continue;
+    plan.child
+      .sys("openat", AT.FDCWD, path, O.RDONLY | O.CLOEXEC)
+      .into(scratch)
+      .tag(TAG.JOIN);
+    plan.child.sys("setns", scratch, NAMESPACE[type]).tag(TAG.JOIN);
+    plan.child.sys("close", scratch);
+  }
+}
+
+function compileNetwork(build: Build, context: StartContext, hostSocket: Reg | undefined): void {
+  const steps = build.plan.child;
+  if (context.network.kind === "veth") {
+    for (const [path, value] of QUIET_SYSCTLS) {
+      steps
+        .builtin("writeFile", AT.FDCWD, path, value, value.length, O.WRONLY, 0)
+        .tolerate(ERRNO.ENOENT)
+        .tag(TAG.NETWORK);
+    }
+  }
+  setUpNetwork(build, context.network, hostSocket);
+}
+
+/** --init: the child stays as a reaper, and its first child, pid 2 of the namespace, is the command. */
+function runUnderInit(build: Build, { spec, stdio }: StartContext): void {
+  const { plan, scratch } = build;
+  const { child, inner } = plan;
+  child.builtin("fork", SECTION.INNER, 0, -1).into(scratch).tag(TAG.STATE);
+  child.builtin("reap", scratch);
+  // Its own process group, and the terminal's foreground, so that ^C reaches it once and not through PID 1 again.
+  inner.sys("setpgid", 0, 0).tag(TAG.STATE);
+  if (stdio.tty) takeForeground(build, inner);
+  execute(build, inner, spec.process);
+}
+
+/** Blocks SIGTTOU for the one call that would stop a background process. */
+function takeForeground({ plan }: Build, steps: Steps): void {
+  const SIG_BLOCK = 0;
+  const SIG_UNBLOCK = 1;
+  const set = new Uint32Array(new ArrayBuffer(8));
+  set[0] = 1 << (SIGNALS.TTOU - 1);
+  const group = new Uint32Array(new ArrayBuffer(4));
+  group[0] = 2;
+  const mask = plan.bytes(new Uint8Array(set.buffer));
+  steps.sys("rt_sigprocmask", SIG_BLOCK, mask, null, 8);
+  steps.sys("ioctl", 0, TIOC.SPGRP, plan.bytes(new Uint8Array(group.buffer))).tag(TAG.PTY);
+  steps.sys("rt_sigprocmask", SIG_UNBLOCK, mask, null, 8);
+}
+
+/** What the monitor does when the container has ended, and when it never began. */
+function compileEnd({ plan }: Build, context: StartContext, directory: Reg): void {
+  const { exited, undo } = plan;
+  const events = context.cgroup.oomEvents;
+  exited.builtin("recordExit", directory, RECORD.exit, AT.FDCWD, events ?? null).ignore();
+  removeCgroups(exited, context.cgroup);
+  removeCgroups(undo, context.cgroup);
+  for (const steps of [exited, undo]) {
+    if (context.autoRemove) steps.builtin("removeTree", AT.FDCWD, context.directory).ignore();
+    steps.builtin("removeTree", AT.FDCWD, context.runDirectory).ignore();
+  }
+}

@@ -1,0 +1,128 @@
+import { BoxError, ERRNO, PR, RLIMIT, type Steps } from "@bantubox/ffi";
+import type { Build } from "./build.ts";
+import { capabilitySet } from "./capabilities.ts";
+import type { Capabilities, Process, Rlimit } from "./spec.ts";
+import { TAG } from "./tags.ts";
+
+const CAPABILITY_VERSION_3 = 0x20080522;
+const SECCOMP_SET_MODE_FILTER = 1;
+const KEYCTL_JOIN_SESSION_KEYRING = 1;
+/** RLIM_INFINITY, all bits set. */
+const INFINITY_WORD = 0xffffffff;
+
+/** A compiled filter and the flags of seccomp(2) to install it with. */
+export interface SeccompFilter {
+  readonly program: Uint8Array;
+  readonly flags: number;
+}
+
+/** Sets limits, in the child while it still may: raising one needs a capability that is dropped later. */
+export function setRlimits({ plan }: Build, steps: Steps, rlimits: readonly Rlimit[]): void {
+  for (const { type, soft, hard } of rlimits) {
+    const resource = RLIMIT[type.replace(/^RLIMIT_/, "") as keyof typeof RLIMIT];
+    if (resource === undefined)
+      throw new BoxError("bad-rlimit", `Cannot set the limit "${type}": there is none of that name`);
+    const words = new Uint32Array(new ArrayBuffer(16));
+    writeLimit(words, 0, soft);
+    writeLimit(words, 2, hard);
+    steps.sys("prlimit64", 0, resource, plan.bytes(new Uint8Array(words.buffer)), null).tag(TAG.RLIMIT);
+  }
+}
+
+function writeLimit(words: Uint32Array, at: number, value: number): void {
+  if (value < 0) words.fill(INFINITY_WORD, at, at + 2);
+  else {
+    words[at] = value;
+    words[at + 1] = Math.floor(value / 0x1_0000_0000);
+  }
+}
+
+/**
+ * Becomes the process's user with its capabilities, behind its seccomp filter.
+ *
+ * Order: bounding set → groups → gid → uid → capabilities → no_new_privs. Without
+ * no_new_privs the filter needs CAP_SYS_ADMIN, so it comes first; with it, last.
+ *
+ * @see https://man7.org/linux/man-pages/man7/capabilities.7.html
+ */
+export function becomeUser(build: Build, steps: Steps, process: Process, filter: SeccompFilter | undefined): void {
+  const { plan } = build;
+  const { user, capabilities, noNewPrivileges } = process;
+  // A session keyring of its own, so that the host's keys are not the container's. Kernels without keys have no need.
+  steps.sys("keyctl", KEYCTL_JOIN_SESSION_KEYRING, null).tolerate(ERRNO.ENOSYS).tag(TAG.CAPABILITY);
+  if (capabilities !== undefined) {
+    const bounding = capabilitySet(capabilities.bounding);
+    steps.builtin("dropBounding", bounding.lo, bounding.hi).tag(TAG.CAPABILITY);
+  }
+  if (!noNewPrivileges) installFilter(build, steps, filter);
+  const groups = user.additionalGids ?? [];
+  const list = new Uint32Array(new ArrayBuffer(groups.length * 4));
+  list.set(groups);
+  const place = groups.length === 0 ? null : plan.bytes(new Uint8Array(list.buffer));
+  steps.sys("setgroups", groups.length, place).tag(TAG.USER);
+  steps.sys("prctl", PR.SET_KEEPCAPS, 1, 0, 0, 0).tag(TAG.USER);
+  steps.sys("setresgid", user.gid, user.gid, user.gid).tag(TAG.USER);
+  steps.sys("setresuid", user.uid, user.uid, user.uid).tag(TAG.USER);
+  if (capabilities !== undefined) setCapabilities(build, steps, capabilities);
+  if (noNewPrivileges) {
+    steps.sys("prctl", PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0).tag(TAG.CAPABILITY);
+    installFilter(build, steps, filter);
+  }
+}
+
+function setCapabilities({ plan }: Build, steps: Steps, sets: Capabilities): void {
+  const effective = capabilitySet(sets.effective);
+  const permitted = capabilitySet(sets.permitted);
+  const inheritable = capabilitySet(sets.inheritable);
+  const header = new Uint32Array(new ArrayBuffer(8));
+  header[0] = CAPABILITY_VERSION_3;
+  const data = new Uint32Array(new ArrayBuffer(24));
+  data.set([effective.lo, permitted.lo, inheritable.lo, effective.hi, permitted.hi, inheritable.hi]);
+  const [at, values] = [plan.bytes(new Uint8Array(header.buffer)), plan.bytes(new Uint8Array(data.buffer))];
+  steps.sys("capset", at, values).tag(TAG.CAPABILITY);
+  if (sets.ambient.length === 0) return;
+  const ambient = capabilitySet(sets.ambient);
+  for (let bit = 0; bit < 64; bit++) {
+    const word = bit < 32 ? ambient.lo >>> bit : ambient.hi >>> (bit - 32);
+    if (word & 1) steps.sys("prctl", PR.CAP_AMBIENT, PR.CAP_AMBIENT_RAISE, bit, 0, 0).tag(TAG.CAPABILITY);
+  }
+}
+
+function installFilter({ plan }: Build, steps: Steps, filter: SeccompFilter | undefined): void {
+  if (filter === undefined) return;
+  // struct sock_fprog: u16 length in instructions, then the address.
+  const program = plan.space(16);
+  plan.write16(program, 0, filter.program.length / 8);
+  plan.pointer(program, 8, plan.bytes(filter.program));
+  steps.sys("seccomp", SECCOMP_SET_MODE_FILTER, filter.flags, program).tag(TAG.SECCOMP);
+}
+
+const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** The last steps of every process of a container: nothing open but 0 to 2, a working directory inside, execve. */
+export function execute({ plan }: Build, steps: Steps, process: Process): void {
+  steps.sys("umask", process.user.umask ?? 0o022);
+  steps.sys("chdir", process.cwd).tag(TAG.CWD);
+  steps.builtin("checkCwd").tag(TAG.CWD);
+  steps.builtin("waitGo");
+  // Cleared only now that the start is on record: a container must not outlive an unrecorded start.
+  steps.sys("prctl", PR.SET_PDEATHSIG, 0, 0, 0, 0);
+  const CLOSE_RANGE_CLOEXEC = 4;
+  steps.sys("close_range", 3, 0xffffffff, CLOSE_RANGE_CLOEXEC);
+  const candidates = plan.strings(candidatePaths(process));
+  steps.builtin("exec", candidates, plan.strings(process.args), plan.strings(process.env)).tag(TAG.EXEC);
+}
+
+/** Where the command may be: as it is when it has a slash, else in each directory of the container's own PATH. */
+function candidatePaths({ args, env }: Process): string[] {
+  const command = args[0];
+  if (command === undefined || command === "") {
+    throw new BoxError("no-command", "Cannot start a container without a command", {
+      hint: "Name one after the image, or give the image a Cmd",
+    });
+  }
+  if (command.includes("/")) return [command];
+  const path = env.findLast((entry) => entry.startsWith("PATH="))?.slice(5) ?? DEFAULT_PATH;
+  const directories = path.split(":").filter((directory) => directory !== "");
+  return directories.map((directory) => `${directory.replace(/\/+$/, "")}/${command}`);
+}

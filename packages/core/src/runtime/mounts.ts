@@ -1,0 +1,157 @@
+import type { CgroupHost } from "@bantubox/cgroup";
+import { AT, BoxError, MOUNT_ATTR, MOVE_MOUNT, MS, O, OPEN_TREE, RESOLVE, S_IF } from "@bantubox/ffi";
+import { type Build, mountAttributes } from "./build.ts";
+import type { Mount } from "./spec.ts";
+import { TAG } from "./tags.ts";
+
+/** Options that are a flag: [flag of mount(2), attribute of mount_setattr(2), cleared instead of set]. */
+const FLAGS: Readonly<Record<string, readonly [number, number, boolean]>> = {
+  ro: [MS.RDONLY, MOUNT_ATTR.RDONLY, false],
+  rw: [MS.RDONLY, MOUNT_ATTR.RDONLY, true],
+  nosuid: [MS.NOSUID, MOUNT_ATTR.NOSUID, false],
+  suid: [MS.NOSUID, MOUNT_ATTR.NOSUID, true],
+  nodev: [MS.NODEV, MOUNT_ATTR.NODEV, false],
+  dev: [MS.NODEV, MOUNT_ATTR.NODEV, true],
+  noexec: [MS.NOEXEC, MOUNT_ATTR.NOEXEC, false],
+  exec: [MS.NOEXEC, MOUNT_ATTR.NOEXEC, true],
+  noatime: [MS.NOATIME, MOUNT_ATTR.NOATIME, false],
+  nodiratime: [MS.NODIRATIME, MOUNT_ATTR.NODIRATIME, false],
+  relatime: [MS.RELATIME, MOUNT_ATTR.RELATIME, false],
+  strictatime: [MS.STRICTATIME, MOUNT_ATTR.STRICTATIME, false],
+  sync: [MS.SYNCHRONOUS, 0, false],
+  dirsync: [MS.DIRSYNC, 0, false],
+  lazytime: [MS.LAZYTIME, 0, false],
+};
+
+const PROPAGATION: Readonly<Record<string, number>> = {
+  private: MS.PRIVATE,
+  rprivate: MS.PRIVATE | MS.REC,
+  slave: MS.SLAVE,
+  rslave: MS.SLAVE | MS.REC,
+  shared: MS.SHARED,
+  rshared: MS.SHARED | MS.REC,
+  unbindable: MS.UNBINDABLE,
+  runbindable: MS.UNBINDABLE | MS.REC,
+};
+
+interface Options {
+  flags: number;
+  set: number;
+  clear: number;
+  propagation: number;
+  bind: "bind" | "rbind" | undefined;
+  data: string;
+}
+
+/** Attaches one mount of config.json, in the order that it has there. */
+export function addMount(build: Build, mount: Mount, cgroups: CgroupHost): void {
+  const options = parseOptions(mount.options ?? []);
+  if (options.bind !== undefined || mount.type === "bind") return addBind(build, mount, options);
+  if (mount.type === "cgroup" || mount.type === "cgroup2")
+    return addCgroups(build, mount.destination, options, cgroups);
+  addFileSystem(build, mount, options);
+}
+
+function parseOptions(texts: readonly string[]): Options {
+  const options: Options = { flags: 0, set: 0, clear: 0, propagation: 0, bind: undefined, data: "" };
+  for (const text of texts) {
+    const flag = FLAGS[text];
+    const propagation = PROPAGATION[text];
+    if (flag !== undefined) {
+      const [bit, attribute, isCleared] = flag;
+      options.flags = isCleared ? options.flags & ~bit : options.flags | bit;
+      options.set = isCleared ? options.set & ~attribute : options.set | attribute;
+      options.clear = isCleared ? options.clear | attribute : options.clear & ~attribute;
+    } else if (propagation !== undefined) options.propagation = propagation;
+    else if (text === "bind" || text === "rbind") options.bind = text;
+    else if (text !== "defaults") options.data += options.data === "" ? text : `,${text}`;
+  }
+  // The access-time modes are one field: to set one, the others are cleared.
+  if (options.set & MOUNT_ATTR.ATIME) options.clear |= MOUNT_ATTR.ATIME;
+  return options;
+}
+
+/** A file or directory of the host. Its source was looked at by the engine; the child opens it before it leaves the host's root. */
+function addBind(build: Build, mount: Mount, options: Options): void {
+  const { plan, root, scratch, tree } = build;
+  const steps = plan.child;
+  if (mount.source === undefined) {
+    throw new BoxError("bad-mount", `Cannot mount on "${mount.destination}": a bind mount needs a source`);
+  }
+  const isRecursive = options.bind !== "bind";
+  const recursive = isRecursive ? AT.RECURSIVE : 0;
+  steps
+    .sys("open_tree", AT.FDCWD, mount.source, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | recursive)
+    .into(tree)
+    .tag(TAG.MOUNT);
+  const propagation = options.propagation & ~MS.REC || MS.PRIVATE;
+  const attributes = mountAttributes(plan, options.set, options.clear, propagation);
+  steps.sys("mount_setattr", tree, "", AT.EMPTY_PATH | recursive, attributes, 32).tag(TAG.MOUNT);
+  const type = isFileMount(mount) ? S_IF.REG : S_IF.DIR;
+  steps.builtin("target", root, mount.destination, type, 0).into(scratch).tag(TAG.MOUNT);
+  attach(build);
+}
+
+/** Moves the mount in `tree` onto `scratch`, and closes both. */
+export function attach({ plan, scratch, tree }: Build): void {
+  const flags = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH;
+  plan.child.sys("move_mount", tree, "", scratch, "", flags).tag(TAG.MOUNT);
+  plan.child.sys("close", tree);
+  plan.child.sys("close", scratch);
+}
+
+/** The engine says with an option of its own that a bind's source is no directory. */
+export const FILE_OPTION = "x-bantubox.file";
+
+function isFileMount(mount: Mount): boolean {
+  return mount.options?.includes(FILE_OPTION) === true;
+}
+
+/** A file system of its own. /proc and /sys must lie where they are looked for, so no link may stand there. */
+function addFileSystem(build: Build, mount: Mount, options: Options): void {
+  const { plan, root, scratch } = build;
+  const type = mount.type ?? "";
+  const resolve = type === "proc" || type === "sysfs" ? RESOLVE.NO_SYMLINKS : 0;
+  plan.child.builtin("target", root, mount.destination, S_IF.DIR, resolve).into(scratch).tag(TAG.MOUNT);
+  // The directory itself, whatever its name leads to by now.
+  plan.child.sys("fchdir", scratch);
+  plan.child.sys("mount", mount.source ?? type, ".", type, options.flags, options.data || null).tag(TAG.MOUNT);
+  plan.child.sys("close", scratch);
+}
+
+/**
+ * /sys/fs/cgroup. The child has joined its groups and left the host's cgroup
+ * namespace before, so that what is mounted here begins at its own group.
+ */
+function addCgroups(build: Build, destination: string, options: Options, cgroups: CgroupHost): void {
+  const { plan, root, scratch, tree } = build;
+  const steps = plan.child;
+  if (cgroups.mode === "v2") {
+    return addFileSystem(build, { destination, type: "cgroup2", source: "cgroup" }, { ...options, data: "" });
+  }
+  const flags = MS.NOSUID | MS.NODEV | MS.NOEXEC;
+  addFileSystem(
+    build,
+    { destination, type: "tmpfs", source: "tmpfs" },
+    { ...options, flags, data: "mode=755,size=64k" },
+  );
+  steps.builtin("target", root, destination, S_IF.DIR, 0).into(scratch).tag(TAG.MOUNT);
+  for (const { version, controllers, name } of cgroups.hierarchies) {
+    const directory = version === 2 ? "unified" : (name ?? controllers.join(","));
+    const data = version === 2 ? null : name === undefined ? controllers.join(",") : `none,name=${name}`;
+    steps.sys("mkdirat", scratch, directory, 0o755).tag(TAG.MOUNT);
+    steps
+      .sys("openat", scratch, directory, O.PATH | O.CLOEXEC)
+      .into(tree)
+      .tag(TAG.MOUNT);
+    steps.sys("fchdir", tree);
+    steps.sys("mount", "cgroup", ".", version === 2 ? "cgroup2" : "cgroup", options.flags, data).tag(TAG.MOUNT);
+    steps.sys("close", tree);
+    if (version === 2 || controllers.length < 2) continue;
+    for (const controller of controllers) steps.sys("symlinkat", directory, scratch, controller);
+  }
+  if (options.flags & MS.RDONLY) {
+    steps.sys("mount_setattr", scratch, "", AT.EMPTY_PATH, mountAttributes(plan, MOUNT_ATTR.RDONLY), 32).tag(TAG.MOUNT);
+  }
+  steps.sys("close", scratch);
+}

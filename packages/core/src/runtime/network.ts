@@ -1,0 +1,82 @@
+import { AT, CLONE, O, type Reg, type Steps } from "@bantubox/ffi";
+import type { VethPlan } from "@bantubox/net";
+import type { Build } from "./build.ts";
+import { TAG } from "./tags.ts";
+
+const AF_NETLINK = 16;
+const SOCK_RAW_CLOEXEC = 3 | O.CLOEXEC;
+const SOL_NETLINK = 270;
+const NETLINK_CAP_ACK = 10;
+
+/** The number that the container's network namespace has in the child while the batch of `planVeth` is sent. */
+export const NETNS_FD = 100;
+
+/** What a container's network namespace is given. */
+export type NetworkSetup =
+  /** A namespace with nothing but its loopback. */
+  | { readonly kind: "loopback"; readonly batch: Uint8Array }
+  /** A pair of which one end hangs on a bridge of the host. */
+  | { readonly kind: "veth"; readonly veth: VethPlan }
+  /** Another process's namespace, by its path. */
+  | { readonly kind: "join"; readonly path: string }
+  | { readonly kind: "host" };
+
+/**
+ * In PREPARE: a socket of the host's namespace, with which the child makes its
+ * pair. The peer is born inside: moving a device costs tens of milliseconds.
+ */
+export function openHostSocket(build: Build, setup: NetworkSetup): Reg | undefined {
+  if (setup.kind !== "veth") return undefined;
+  const socket = build.plan.register();
+  addSocket(build, build.plan.prepare, socket);
+  return socket;
+}
+
+export function setUpNetwork(build: Build, setup: NetworkSetup, hostSocket: Reg | undefined): void {
+  const { plan, scratch } = build;
+  const steps = plan.child;
+  if (setup.kind === "join") {
+    steps
+      .sys("openat", AT.FDCWD, setup.path, O.RDONLY | O.CLOEXEC)
+      .into(scratch)
+      .tag(TAG.JOIN);
+    steps.sys("setns", scratch, CLONE.NEWNET).tag(TAG.JOIN);
+    steps.sys("close", scratch);
+    return;
+  }
+  if (setup.kind === "host") return;
+  if (setup.kind === "veth" && hostSocket !== undefined) {
+    const { host } = setup.veth;
+    steps
+      .sys("openat", AT.FDCWD, "/proc/self/ns/net", O.RDONLY | O.CLOEXEC)
+      .into(scratch)
+      .tag(TAG.NETWORK);
+    // The message names the namespace by a number that was fixed when it was built.
+    steps.sys("dup3", scratch, NETNS_FD, O.CLOEXEC).tag(TAG.NETWORK);
+    steps.builtin("netlink", hostSocket, plan.bytes(host), host.length, countMessages(host)).tag(TAG.NETWORK);
+    steps.sys("close", NETNS_FD);
+    steps.sys("close", scratch);
+    steps.sys("close", hostSocket);
+  }
+  const batch = setup.kind === "veth" ? setup.veth.inside : setup.batch;
+  addSocket(build, steps, scratch);
+  steps.builtin("netlink", scratch, plan.bytes(batch), batch.length, countMessages(batch)).tag(TAG.NETWORK);
+  steps.sys("close", scratch);
+}
+
+/** Each message begins with its length, padded to four bytes, and asks for an acknowledgement. */
+function countMessages(batch: Uint8Array): number {
+  const view = new DataView(batch.buffer, batch.byteOffset, batch.length);
+  let count = 0;
+  for (let at = 0; at < batch.length; at += (view.getUint32(at, true) + 3) & ~3) count++;
+  return count;
+}
+
+function addSocket({ plan }: Build, steps: Steps, into: Reg): void {
+  const one = new Uint32Array(new ArrayBuffer(4));
+  one[0] = 1;
+  steps.sys("socket", AF_NETLINK, SOCK_RAW_CLOEXEC, 0).into(into).tag(TAG.NETWORK);
+  steps
+    .sys("setsockopt", into, SOL_NETLINK, NETLINK_CAP_ACK, plan.bytes(new Uint8Array(one.buffer)), 4)
+    .tag(TAG.NETWORK);
+}

@@ -1,0 +1,91 @@
+import { AT, ERRNO, MNT_DETACH, MOUNT_ATTR, MS, O } from "@bantubox/ffi";
+import { type Build, mountAttributes } from "./build.ts";
+import { TAG } from "./tags.ts";
+
+/** What the container's root is made of. */
+export type RootFs =
+  /** Layers below a writable directory. */
+  | {
+      readonly kind: "overlay";
+      /** Directory that `lower` is relative to; absolute. */
+      readonly base: string;
+      /** From top to bottom: names in `base`, or absolute paths. */
+      readonly lower: readonly string[];
+      /** Absolute; holds `upper`, `work` and the mount point `rootfs`. */
+      readonly directory: string;
+      /** The upper directory is thrown away with the container: no need to sync it. */
+      readonly isVolatile: boolean;
+    }
+  /** As an overlay, but what is written lies in memory: the host's own root cannot hold the layer above itself. */
+  | { readonly kind: "memory-overlay"; readonly lower: string; readonly directory: string }
+  /** A directory as it is, written through. */
+  | { readonly kind: "directory"; readonly path: string; readonly directory: string };
+
+/**
+ * Overlay's options that stand for every container: layers are untrusted, so
+ * nothing in them may redirect a lookup or stand for another file's data.
+ */
+const OPTIONS = "index=off,metacopy=off,redirect_dir=nofollow,xino=off";
+
+/** Mounts the root inside the child's own namespace and leaves its descriptor in `build.root`. */
+export function mountRoot(build: Build, root: RootFs): void {
+  const steps = build.plan.child;
+  const mountPoint = `${root.directory}/rootfs`;
+  if (root.kind === "directory") {
+    steps.sys("mount", root.path, mountPoint, null, MS.BIND | MS.REC, null).tag(TAG.ROOTFS);
+    steps
+      .sys("openat", AT.FDCWD, mountPoint, O.PATH | O.DIRECTORY | O.CLOEXEC)
+      .into(build.root)
+      .tag(TAG.ROOTFS);
+    return;
+  }
+  if (root.kind === "overlay") {
+    const lower = root.lower.map(escapePath).join(":");
+    const directory = escapePath(root.directory);
+    const volatile = root.isVolatile ? ",volatile" : "";
+    steps.sys("chdir", root.base).tag(TAG.ROOTFS);
+    const data = `lowerdir=${lower},upperdir=${directory}/upper,workdir=${directory}/work,${OPTIONS}${volatile}`;
+    steps.sys("mount", "overlay", mountPoint, "overlay", 0, data).tag(TAG.ROOTFS);
+    steps
+      .sys("openat", AT.FDCWD, mountPoint, O.PATH | O.DIRECTORY | O.CLOEXEC)
+      .into(build.root)
+      .tag(TAG.ROOTFS);
+    return;
+  }
+  steps.sys("mount", "tmpfs", mountPoint, "tmpfs", MS.NOSUID | MS.NODEV, "mode=0700").tag(TAG.ROOTFS);
+  steps.sys("chdir", mountPoint).tag(TAG.ROOTFS);
+  for (const name of ["upper", "work", "merged"]) steps.sys("mkdirat", AT.FDCWD, name, 0o755).tag(TAG.ROOTFS);
+  const data = `lowerdir=${escapePath(root.lower)},upperdir=upper,workdir=work,${OPTIONS},volatile`;
+  steps.sys("mount", "overlay", "merged", "overlay", 0, data).tag(TAG.ROOTFS);
+  steps
+    .sys("openat", AT.FDCWD, "merged", O.PATH | O.DIRECTORY | O.CLOEXEC)
+    .into(build.root)
+    .tag(TAG.ROOTFS);
+}
+
+/** Makes the root the child's own and lets go of the host's. */
+export function enterRoot(build: Build, isReadOnly: boolean): void {
+  const steps = build.plan.child;
+  if (isReadOnly) {
+    const attributes = mountAttributes(build.plan, MOUNT_ATTR.RDONLY);
+    steps.sys("mount_setattr", build.root, "", AT.EMPTY_PATH, attributes, 32).tag(TAG.ROOTFS);
+  }
+  steps.sys("fchdir", build.root).tag(TAG.ROOTFS);
+  steps.sys("pivot_root", ".", ".").tag(TAG.ROOTFS);
+  // Both roots lie on top of each other now; what is detached is the old one.
+  steps.sys("umount2", ".", MNT_DETACH).tag(TAG.ROOTFS);
+  steps.sys("chdir", "/").tag(TAG.ROOTFS);
+}
+
+/** Removes overlay's mark of a `volatile` mount, which refuses to be mounted again. */
+export function clearVolatile(build: Build, directory: string): void {
+  build.plan.prepare
+    .sys("unlinkat", AT.FDCWD, `${directory}/work/work/incompat/volatile`, AT.REMOVEDIR)
+    .tolerate(ERRNO.ENOENT)
+    .ignore();
+}
+
+/** Overlay splits options at commas and layers at colons. */
+function escapePath(path: string): string {
+  return path.replace(/[\\:,]/g, "\\$&");
+}

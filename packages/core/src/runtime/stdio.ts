@@ -1,0 +1,120 @@
+import { AT, ERRNO, FS_MAGIC, MONITOR, O, RESOLVE, type Reg, type Steps, TIOC } from "@bantubox/ffi";
+import type { Build } from "./build.ts";
+import type { User } from "./spec.ts";
+import { TAG } from "./tags.ts";
+
+/** How a container's terminal or pipes are kept. */
+export interface Stdio {
+  readonly tty: boolean;
+  /** stdin stays open (-i); without it the container reads /dev/null. */
+  readonly interactive: boolean;
+  /** The calling process relays its own stdin, stdout and stderr. */
+  readonly attach: boolean;
+}
+
+/** The ends of the pipes: [the container's, the monitor's]. Undefined where there is none. */
+export interface Pipes {
+  readonly stdin: readonly [Reg, Reg] | undefined;
+  readonly stdout: readonly [Reg, Reg] | undefined;
+  readonly stderr: readonly [Reg, Reg] | undefined;
+}
+
+export function monitorFlags({ tty, interactive, attach }: Stdio): number {
+  return (
+    (tty ? MONITOR.TTY : 0) |
+    (interactive ? MONITOR.STDIN : 0) |
+    (attach ? MONITOR.ATTACH : MONITOR.DETACH) |
+    (attach && interactive && !tty ? MONITOR.STDIN_ONCE : 0)
+  );
+}
+
+/**
+ * Makes the pipes in PREPARE: real pipes, since `echo > /dev/stdout` in a container opens them again.
+ *
+ * A container without a terminal never holds the caller's: what it writes passes through the monitor.
+ */
+export function makePipes({ plan }: Build, { tty, interactive }: Stdio): Pipes {
+  if (tty) return { stdin: undefined, stdout: undefined, stderr: undefined };
+  const steps = plan.prepare;
+  const pipe = (isInput: boolean): [Reg, Reg] => {
+    const pair = plan.space(8);
+    const [read, write] = [plan.register(), plan.register()];
+    steps.sys("pipe2", pair, O.CLOEXEC);
+    steps.builtin("load32", pair).into(read);
+    steps.builtin("load32", plan.within(pair, 4)).into(write);
+    return isInput ? [read, write] : [write, read];
+  };
+  return { stdin: interactive ? pipe(true) : undefined, stdout: pipe(false), stderr: pipe(false) };
+}
+
+/** In the monitor, after the fork: only the container may hold its own ends, or no pipe would ever end. */
+export function closeContainerEnds({ plan }: Build, pipes: Pipes): void {
+  for (const pair of [pipes.stdin, pipes.stdout, pipes.stderr]) {
+    if (pair !== undefined) plan.parent.sys("close", pair[0]);
+  }
+}
+
+/** Puts the pipes at 0, 1 and 2. They belong to the container's user, who may open them again by /dev/stdout. */
+export function usePipes({ scratch }: Build, steps: Steps, pipes: Pipes, user: User): void {
+  let stdin = pipes.stdin?.[0];
+  if (stdin === undefined) {
+    steps
+      .sys("openat", AT.FDCWD, "/dev/null", O.RDONLY | O.CLOEXEC)
+      .into(scratch)
+      .tag(TAG.DEVICE);
+    stdin = scratch;
+  }
+  const ends = [stdin, pipes.stdout?.[0], pipes.stderr?.[0]];
+  ends.forEach((end, fd) => {
+    if (end === undefined) return;
+    const isPipe = fd > 0 || pipes.stdin !== undefined;
+    if (isPipe && (user.uid !== 0 || user.gid !== 0)) steps.sys("fchown", end, user.uid, user.gid);
+    steps.sys("dup3", end, fd, 0);
+  });
+  if (pipes.stdin === undefined) steps.sys("close", scratch);
+}
+
+/**
+ * Makes a pty of the container's own devpts, sends its master to the monitor
+ * and leaves its slave in the register that is returned.
+ *
+ * The slave is opened through the master (TIOCGPTPEER), not by a name: what
+ * lies at /dev/pts/0 may be the image's doing (CVE-2025-52565).
+ */
+export function openPty(build: Build, steps: Steps, user: User, size: { rows: number; columns: number }): Reg {
+  const { plan, root } = build;
+  const [master, slave] = [plan.register(), plan.register()];
+  const how = new Uint32Array(new ArrayBuffer(24));
+  how[0] = O.RDWR | O.NOCTTY | O.CLOEXEC;
+  how[4] = RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS;
+  steps
+    .sys("openat2", root, "/dev/pts/ptmx", plan.bytes(new Uint8Array(how.buffer)), 24)
+    .into(master)
+    .tag(TAG.PTY);
+  steps.builtin("checkFs", master, FS_MAGIC.DEVPTS).tag(TAG.PTY);
+  steps.sys("ioctl", master, TIOC.SPTLCK, plan.space(4)).tag(TAG.PTY);
+  steps
+    .sys("ioctl", master, TIOC.GPTPEER, O.RDWR | O.NOCTTY | O.CLOEXEC)
+    .into(slave)
+    .tag(TAG.PTY);
+  if (size.rows > 0 && size.columns > 0) {
+    const window = new Uint16Array(new ArrayBuffer(8));
+    window.set([size.rows, size.columns]);
+    steps.sys("ioctl", slave, TIOC.SWINSZ, plan.bytes(new Uint8Array(window.buffer))).tag(TAG.PTY);
+  }
+  if (user.uid !== 0) steps.sys("fchown", slave, user.uid, -1).tolerate(ERRNO.EPERM);
+  steps.builtin("sendFd", master).tag(TAG.PTY);
+  steps.sys("close", master);
+  return slave;
+}
+
+/** Puts the slave at 0, 1 and 2. */
+export function usePty(steps: Steps, slave: Reg): void {
+  for (let fd = 0; fd < 3; fd++) steps.sys("dup3", slave, fd, 0);
+}
+
+/** A session of its own, whose terminal is what stands at 0. */
+export function takeTerminal(steps: Steps, tty: boolean): void {
+  steps.sys("setsid");
+  if (tty) steps.sys("ioctl", 0, TIOC.SCTTY, 0).tag(TAG.PTY);
+}

@@ -1,0 +1,20 @@
+/** What a step of a plan is for, where its call and arguments do not tell: explain.ts turns it into words. */
+export const TAG = {
+  ROOTFS: 1,
+  MOUNT: 2,
+  CGROUP: 3,
+  NETWORK: 4,
+  EXEC: 5,
+  CWD: 6,
+  DEVICE: 7,
+  USER: 8,
+  HOSTNAME: 9,
+  SECCOMP: 10,
+  RLIMIT: 11,
+  APPARMOR: 12,
+  SYSCTL: 13,
+  CAPABILITY: 14,
+  JOIN: 15,
+  STATE: 16,
+  PTY: 17,
+} as const;
