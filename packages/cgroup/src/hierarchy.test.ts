@@ -18,10 +18,10 @@ test("detectCgroups() finds v1, named and v2 hierarchies of a hybrid host", () =
   expect(host.mode).toBe("hybrid");
   expect(host.unified).toBe("/sys/fs/cgroup/unified");
   expect(host.hierarchies).toEqual([
-    { version: 1, mount: "/sys/fs/cgroup/cpu,cpuacct", controllers: ["cpu", "cpuacct"] },
-    { version: 1, mount: "/sys/fs/cgroup/memory", controllers: ["memory"] },
+    { version: 1, mount: "/sys/fs/cgroup/cpu,cpuacct", controllers: ["cpu", "cpuacct"], name: undefined },
+    { version: 1, mount: "/sys/fs/cgroup/memory", controllers: ["memory"], name: undefined },
     { version: 1, mount: "/sys/fs/cgroup/systemd", controllers: [], name: "systemd" },
-    { version: 2, mount: "/sys/fs/cgroup/unified", controllers: ["hugetlb"] },
+    { version: 2, mount: "/sys/fs/cgroup/unified", controllers: ["hugetlb"], name: undefined },
   ]);
   expect(host.controllers.get("cpuacct")).toEqual({ version: 1, mount: "/sys/fs/cgroup/cpu,cpuacct" });
   expect(host.controllers.get("hugetlb")).toEqual({ version: 2, mount: "/sys/fs/cgroup/unified" });
@@ -55,5 +55,6 @@ test("parseMountinfo() reads escaped paths, and a last line without its end", ()
     root: "/a\\b",
     readOnly: false,
     controllers: ["pids"],
+    name: undefined,
   });
 });

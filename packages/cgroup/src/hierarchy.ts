@@ -8,7 +8,7 @@ export interface Hierarchy {
   readonly mount: string;
   readonly controllers: readonly string[];
   /** Of a v1 hierarchy without controllers: `systemd`, mostly. */
-  readonly name?: string;
+  readonly name: string | undefined;
 }
 
 /** Where a controller's files are. */
@@ -34,7 +34,7 @@ export interface CgroupMount {
   readonly root: string;
   readonly readOnly: boolean;
   readonly controllers: readonly string[];
-  readonly name?: string;
+  readonly name: string | undefined;
 }
 
 // A v1 mount's options mix controllers with flags such as xattr; no controller will be added to v1 any more.
@@ -57,7 +57,7 @@ export function detectCgroups(readFile: (path: string) => string = readText): Cg
       hasV1 = true;
     }
     for (const controller of list) controllers.set(controller, { version, mount });
-    hierarchies.push({ version, mount, controllers: list, ...(name !== undefined && { name }) });
+    hierarchies.push({ version, mount, controllers: list, name });
   }
   const mode = unified === undefined ? (hasV1 ? "v1" : "none") : hasV1 ? "hybrid" : "v2";
   return { mode, controllers, unified, hierarchies };
@@ -72,23 +72,25 @@ export function parseMountinfo(text: string): CgroupMount[] {
   const mounts: CgroupMount[] = [];
   // A host with many containers has thousands of lines; only those few are split.
   for (let at = text.indexOf(" - cgroup"); at !== -1; at = text.indexOf(" - cgroup", at + 1)) {
-    const start = text.lastIndexOf("\n", at) + 1;
     const end = text.indexOf("\n", at);
-    const before = text.slice(start, at).split(" ");
-    const after = text.slice(at + 3, end === -1 ? undefined : end).split(" ");
-    const [type, , superOptions = ""] = after;
-    const [, , , root, mount, mountOptions = ""] = before;
-    if ((type !== "cgroup" && type !== "cgroup2") || root === undefined || mount === undefined) continue;
-    const options = superOptions.split(",");
-    const readOnly = options.includes("ro") || mountOptions.split(",").includes("ro");
-    const place = { mount: decodeOctal(mount), root: decodeOctal(root), readOnly };
-    if (type === "cgroup2") {
-      mounts.push({ version: 2, ...place, controllers: [] });
-      continue;
+    const fields = text.slice(text.lastIndexOf("\n", at) + 1, end === -1 ? undefined : end).split(" ");
+    const root = fields[3];
+    const mount = fields[4];
+    // Optional fields come before the dash, so what follows it is not at a fixed place.
+    const dash = fields.indexOf("-", 6);
+    const type = fields[dash + 1];
+    if (root === undefined || mount === undefined || dash === -1 || (type !== "cgroup" && type !== "cgroup2")) continue;
+    let readOnly = fields[5] === "ro" || fields[5]?.startsWith("ro,") === true;
+    let name: string | undefined;
+    const controllers: string[] = [];
+    for (const option of (fields[dash + 3] ?? "").split(",")) {
+      if (option === "ro") readOnly = true;
+      else if (type === "cgroup2") continue;
+      else if (option.startsWith("name=")) name = option.slice(5);
+      else if (V1_CONTROLLERS.includes(` ${option} `)) controllers.push(option);
     }
-    const name = options.find((option) => option.startsWith("name="))?.slice(5);
-    const controllers = options.filter((option) => V1_CONTROLLERS.includes(` ${option} `));
-    mounts.push({ version: 1, ...place, controllers, ...(name !== undefined && { name }) });
+    const version = type === "cgroup2" ? 2 : 1;
+    mounts.push({ version, mount: decodeOctal(mount), root: decodeOctal(root), readOnly, controllers, name });
   }
   return mounts;
 }

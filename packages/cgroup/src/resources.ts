@@ -97,13 +97,9 @@ export function invalid(name: string, value: unknown, state: string): BoxError {
 }
 
 function checkMemory({ limit, swap, reservation }: MemoryResources): void {
-  for (const [name, value] of [
-    ["memory.limit", limit],
-    ["memory.swap", swap],
-    ["memory.reservation", reservation],
-  ] as const) {
-    if (value !== -1) checkRange(name, value, 1, Number.MAX_SAFE_INTEGER);
-  }
+  if (limit !== -1) checkRange("memory.limit", limit, 1, Number.MAX_SAFE_INTEGER);
+  if (swap !== -1) checkRange("memory.swap", swap, 1, Number.MAX_SAFE_INTEGER);
+  if (reservation !== -1) checkRange("memory.reservation", reservation, 1, Number.MAX_SAFE_INTEGER);
   if (swap === undefined || swap === 0 || swap === -1) return;
   if (limit === undefined || limit === 0 || limit === -1) {
     throw invalid("memory.swap", swap, "it counts memory and swap together, so a memory limit must be set too");

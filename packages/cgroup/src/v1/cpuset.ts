@@ -10,23 +10,27 @@ export function fillCpuset(
   { cpus, mems }: { readonly cpus?: string | undefined; readonly mems?: string | undefined },
 ): Write[] {
   const writes: Write[] = [];
-  for (const [file, wanted] of [
-    ["cpuset.cpus", cpus],
-    ["cpuset.mems", mems],
-  ] as const) {
-    let value = readControl(`${mount}/${file}`) ?? "";
-    for (const [index, part] of parts.entries()) {
-      const path = `${mount}/${part}/${file}`;
-      if (index === parts.length - 1) {
-        writes.push({ path, value: wanted ?? value });
-        break;
-      }
-      const existing = readControl(path);
-      if (existing) value = existing;
-      else writes.push({ path, value });
-    }
-  }
+  fill(writes, mount, parts, "cpuset.cpus", cpus);
+  fill(writes, mount, parts, "cpuset.mems", mems);
   return writes;
+}
+
+function fill(
+  writes: Write[],
+  mount: string,
+  parts: readonly string[],
+  file: string,
+  wanted: string | undefined,
+): void {
+  const leaf = parts.length - 1;
+  let value: string | undefined;
+  // Upwards to the first that somebody filled already, which mostly is the next one.
+  let from = leaf;
+  while (from > 0 && !value) value = readControl(`${mount}/${parts[--from]}/${file}`);
+  if (value) from++;
+  else value = readControl(`${mount}/${file}`) ?? "";
+  for (; from < leaf; from++) writes.push({ path: `${mount}/${parts[from]}/${file}`, value });
+  writes.push({ path: `${mount}/${parts[leaf]}/${file}`, value: wanted ?? value });
 }
 
 /** The writes that move an existing cpuset. */

@@ -25,7 +25,10 @@ export function limitDevices(dir: string, policy: DevicePolicy): Write[] | undef
 }
 
 function format({ type, major, minor, access }: Exception): string {
-  const letters = `${access & ACCESS.read ? "r" : ""}${access & ACCESS.write ? "w" : ""}${access & ACCESS.mknod ? "m" : ""}`;
+  let letters = "";
+  if (access & ACCESS.read) letters += "r";
+  if (access & ACCESS.write) letters += "w";
+  if (access & ACCESS.mknod) letters += "m";
   return `${type} ${major === -1 ? "*" : major}:${minor === -1 ? "*" : minor} ${letters}`;
 }
 
