@@ -65,31 +65,37 @@ async function* pump(
   iterator: AsyncIterator<Uint8Array>,
   stream: Transform,
 ): AsyncGenerator<Uint8Array> {
-  let failure: unknown;
-  const feeding = feed(head, iterator, stream).catch((error: unknown) => {
-    failure = error;
+  let sourceFailure: unknown;
+  let isWanted = true;
+
+  /** Writes until the data ends; the source is still read to its end then, for its digest. */
+  async function feed(): Promise<void> {
+    for (let chunk: Uint8Array | undefined = head; chunk !== undefined && isWanted; ) {
+      if (!stream.destroyed && !stream.readableEnded) await write(stream, chunk);
+      const next: IteratorResult<Uint8Array, unknown> = await iterator.next();
+      chunk = next.done === true ? undefined : next.value;
+    }
+    if (!stream.destroyed) stream.end();
+  }
+
+  // The loop below tells of errors; one that comes after it has been left concerns nobody.
+  stream.on("error", () => {});
+  const feeding = feed().catch((error: unknown) => {
+    sourceFailure = error;
     stream.destroy();
   });
   try {
     for await (const chunk of stream) yield chunk as Buffer;
+    await feeding;
   } catch (error) {
-    if (failure !== undefined) throw failure;
+    if (sourceFailure !== undefined) throw sourceFailure;
     throw new BoxError("layer-corrupt", `Cannot decompress the layer: ${(error as Error).message}`, { cause: error });
   } finally {
+    isWanted = false;
     stream.destroy();
     await feeding;
   }
-  if (failure !== undefined) throw failure;
-}
-
-/** Writes until the source or the stream ends; then the source is still read to its end, for its digest. */
-async function feed(head: Uint8Array, iterator: AsyncIterator<Uint8Array>, stream: Transform): Promise<void> {
-  await write(stream, head);
-  for (let next = await iterator.next(); next.done !== true; next = await iterator.next()) {
-    if (stream.errored !== null) return;
-    if (!stream.destroyed && !stream.readableEnded) await write(stream, next.value);
-  }
-  if (!stream.destroyed) stream.end();
+  if (sourceFailure !== undefined) throw sourceFailure;
 }
 
 /** Waits until the stream has taken the whole chunk in: its memory may be used again then. */
