@@ -1,6 +1,6 @@
 import { allocate, BoxError } from "@bantubox/ffi";
 import { subnetOf } from "./cidr.ts";
-import { be32, decodeAttributes, type Message, NLM, type Request, readBe32 } from "./netlink/message.ts";
+import { be32, findAttribute, type Message, NLM, type Request, readBe32 } from "./netlink/message.ts";
 
 const RTM = { NEWADDR: 20, GETADDR: 22 } as const;
 const IFA = { ADDRESS: 1, LOCAL: 2, BROADCAST: 4 } as const;
@@ -40,9 +40,8 @@ export function parseAddress({ payload }: Message): InterfaceAddress | undefined
     throw new BoxError("netlink-malformed", "Cannot read an address: it is cut short");
   }
   if (payload[0] !== AF_INET) return undefined;
-  const attributes = decodeAttributes(payload, HEADER_BYTES);
   // Of a point-to-point link ADDRESS is the other side.
-  const address = attributes.get(IFA.LOCAL) ?? attributes.get(IFA.ADDRESS);
+  const address = findAttribute(payload, IFA.LOCAL, HEADER_BYTES) ?? findAttribute(payload, IFA.ADDRESS, HEADER_BYTES);
   if (address === undefined) return undefined;
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
   return { index: view.getUint32(4, true), address: readBe32(address), prefix: view.getUint8(1) };

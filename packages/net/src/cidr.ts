@@ -81,23 +81,36 @@ export function isIpv4(text: string): boolean {
   return readIpv4(text) !== undefined;
 }
 
+/** By hand: a regular expression takes longer the first time than all the rest of a container's link. */
 function readIpv4(text: string): number | undefined {
-  const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text);
-  if (match === null) return undefined;
   let value = 0;
-  for (let i = 1; i <= 4; i++) {
-    const part = match[i] ?? "";
-    if (Number(part) > 255 || (part.length > 1 && part.startsWith("0"))) return undefined;
-    value = value * 256 + Number(part);
+  let at = 0;
+  for (let part = 0; part < 4; part++) {
+    const dot = part < 3 ? text.indexOf(".", at) : text.length;
+    const number = dot < 0 ? undefined : readDecimal(text, at, dot);
+    if (number === undefined || number > 255) return undefined;
+    value = value * 256 + number;
+    at = dot + 1;
+  }
+  return value;
+}
+
+/** One to three digits without a leading zero. */
+function readDecimal(text: string, from: number, to: number): number | undefined {
+  if (to <= from || to - from > 3 || (to - from > 1 && text[from] === "0")) return undefined;
+  let value = 0;
+  for (let i = from; i < to; i++) {
+    const digit = text.charCodeAt(i) - 48;
+    if (digit < 0 || digit > 9) return undefined;
+    value = value * 10 + digit;
   }
   return value;
 }
 
 function readPrefixed(text: string): [number | undefined, number | undefined] {
   const slash = text.indexOf("/");
-  const prefix = text.slice(slash + 1);
-  if (slash < 0 || !/^(0|[1-9]\d?)$/.test(prefix)) return [undefined, undefined];
-  return [readIpv4(text.slice(0, slash)), Number(prefix)];
+  if (slash < 0) return [undefined, undefined];
+  return [readIpv4(text.slice(0, slash)), readDecimal(text, slash + 1, text.length)];
 }
 
 /** JavaScript shifts by the count modulo 32, so a shift by 32 would do nothing. */

@@ -1,14 +1,13 @@
 import { allocate, BoxError } from "@bantubox/ffi";
 import {
   type Attribute,
-  decodeAttributes,
   encodeAttributes,
+  findAttribute,
   type Message,
   NLM,
   nested,
   type Request,
   readText,
-  readU32,
   text,
   u32,
 } from "./netlink/message.ts";
@@ -24,7 +23,6 @@ const INFO_BYTES = 16;
 
 export interface Link {
   readonly index: number;
-  readonly name: string;
   readonly up: boolean;
   /** `bridge`, `veth` and so on; undefined for hardware and the loopback. */
   readonly kind: string | undefined;
@@ -100,21 +98,13 @@ export function deleteLink(index: number): Request {
 export function parseLink({ payload }: Message): Link {
   if (payload.length < INFO_BYTES) throw new BoxError("netlink-malformed", "Cannot read a link: it is cut short");
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
-  const attributes = decodeAttributes(payload, INFO_BYTES);
-  const linkInfo = attributes.get(IFLA.LINKINFO);
-  const kind = linkInfo === undefined ? undefined : decodeAttributes(linkInfo).get(IFLA_INFO.KIND);
+  const linkInfo = findAttribute(payload, IFLA.LINKINFO, INFO_BYTES);
+  const kind = linkInfo === undefined ? undefined : findAttribute(linkInfo, IFLA_INFO.KIND);
   return {
     index: view.getInt32(4, true),
-    name: readText(attributes.get(IFLA.IFNAME) ?? new Uint8Array()),
     up: (view.getUint32(8, true) & IFF_UP) !== 0,
     kind: kind === undefined ? undefined : readText(kind),
   };
-}
-
-/** Index of the bridge or bond that a link is a port of. */
-export function parseMaster({ payload }: Message): number | undefined {
-  const master = decodeAttributes(payload, INFO_BYTES).get(IFLA.MASTER);
-  return master === undefined ? undefined : readU32(master);
 }
 
 /**
@@ -123,16 +113,41 @@ export function parseMaster({ payload }: Message): number | undefined {
  * @throws {BoxError} `bad-interface-name`
  */
 export function checkLinkName(name: string): void {
-  if (/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$/.test(name)) return;
+  if (isLinkName(name)) return;
   throw new BoxError("bad-interface-name", `Cannot use ${JSON.stringify(name)} as an interface: it is no valid name`, {
     hint: "Take 1 to 15 letters, digits, dashes, dots and underscores",
   });
 }
 
-/** Six bytes of `02:bb:0a:58:00:02`. @throws {RangeError} For anything else. */
+function isLinkName(name: string): boolean {
+  if (name.length < 1 || name.length > 15 || name[0] === "." || name[0] === "-") return false;
+  for (let i = 0; i < name.length; i++) {
+    const code = name.charCodeAt(i);
+    const isLetter = (code >= 97 && code <= 122) || (code >= 65 && code <= 90);
+    const isDigit = code >= 48 && code <= 57;
+    if (!isLetter && !isDigit && code !== 95 && code !== 45 && code !== 46) return false;
+  }
+  return true;
+}
+
+/**
+ * Six bytes of `02:bb:0a:58:00:02`. A loop, as below: a regular expression or `Uint8Array.from` takes up to
+ * 0.3 ms the first time, which is the only time in the life of most processes that come here.
+ *
+ * @throws {RangeError} For anything else.
+ */
 function macBytes(mac: string): Uint8Array {
-  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(mac)) throw new RangeError(`${JSON.stringify(mac)} is no MAC address`);
-  return Uint8Array.from(mac.split(":"), (byte) => Number.parseInt(byte, 16));
+  const bytes = allocate(6);
+  for (let i = 0; i < 6; i++) {
+    const pair = mac.slice(i * 3, i * 3 + 2);
+    const value = Number(`0x${pair}`);
+    const separator = mac[i * 3 + 2];
+    if (pair.length !== 2 || Number.isNaN(value) || separator !== (i < 5 ? ":" : undefined)) {
+      throw new RangeError(`${JSON.stringify(mac)} is no MAC address`);
+    }
+    bytes[i] = value;
+  }
+  return bytes;
 }
 
 function linkName(name: string): Attribute {

@@ -10,8 +10,8 @@ import { allocate } from "@bantubox/ffi";
 import {
   type Attribute,
   be32,
-  decodeAttributes,
   encodeBatch,
+  findAttribute,
   listAttributes,
   type Message,
   NLM,
@@ -96,7 +96,7 @@ export function getGeneration(): Request {
 
 /** @throws {BoxError} `netlink-malformed` */
 export function parseGeneration(messages: readonly Message[]): number {
-  const id = decodeAttributes(messages[0]?.payload ?? new Uint8Array(), 4).get(GENERATION_ID);
+  const id = findAttribute(messages[0]?.payload ?? new Uint8Array(), GENERATION_ID, 4);
   return readBe32(id ?? new Uint8Array());
 }
 
@@ -180,9 +180,8 @@ export function parseElements({ payload }: Message): Element[] {
   for (const [type, list] of listAttributes(payload, 4)) {
     if (type !== ELEMENT_LIST.ELEMENTS) continue;
     for (const [, element] of listAttributes(list)) {
-      const fields = decodeAttributes(element);
-      const key = decodeAttributes(fields.get(ELEMENT.KEY) ?? new Uint8Array()).get(DATA.VALUE);
-      const flags = fields.get(ELEMENT.FLAGS);
+      const key = findAttribute(findAttribute(element, ELEMENT.KEY) ?? new Uint8Array(), DATA.VALUE);
+      const flags = findAttribute(element, ELEMENT.FLAGS);
       if (key !== undefined)
         elements.push({ key, isEnd: flags !== undefined && (readBe32(flags) & INTERVAL_END) !== 0 });
     }

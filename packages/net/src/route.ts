@@ -1,6 +1,6 @@
 import { allocate, BoxError } from "@bantubox/ffi";
 import { type Subnet, subnetOf } from "./cidr.ts";
-import { be32, decodeAttributes, type Message, NLM, type Request, readBe32, u32 } from "./netlink/message.ts";
+import { be32, findAttribute, type Message, NLM, type Request, readBe32, u32 } from "./netlink/message.ts";
 
 const RTM = { NEWROUTE: 24, GETROUTE: 26 } as const;
 const RTA = { DST: 1, OIF: 4, GATEWAY: 5 } as const;
@@ -38,6 +38,6 @@ export function parseDestination({ payload }: Message): Subnet | undefined {
   if (payload.length < HEADER_BYTES) throw new BoxError("netlink-malformed", "Cannot read a route: it is cut short");
   const [family, prefix = 0] = payload;
   if (family !== AF_INET || prefix > 32) return undefined;
-  const destination = decodeAttributes(payload, HEADER_BYTES).get(RTA.DST);
+  const destination = findAttribute(payload, RTA.DST, HEADER_BYTES);
   return subnetOf(destination === undefined ? 0 : readBe32(destination), prefix);
 }

@@ -46,6 +46,15 @@ test("macFromAddress() is local, not multicast, and one for each address", () =>
   expect(macFromAddress("0.0.0.1")).toBe("02:bb:00:00:00:01");
 });
 
+test.each([
+  ["a short one", "02:bb"],
+  ["a long one", "02:bb:0a:58:00:02:03"],
+  ["one without digits", "02:bb:0a:58:00:zz"],
+  ["other separators", "02-bb-0a-58-00-02"],
+])("planVeth() refuses a MAC address: %s", (_, mac) => {
+  expect(() => planVeth({ ...OPTIONS, mac })).toThrow(RangeError);
+});
+
 test("vethHint() knows the kernel's odd refusals and keeps quiet about the rest", () => {
   expect(vethHint(54)).toContain("1024 ports");
   expect(vethHint(95)).toContain("veth");

@@ -132,9 +132,24 @@ export function listAttributes(bytes: Uint8Array, from = 0): [type: number, valu
   return attributes;
 }
 
-/** Attributes by type, unknown ones too; of several with one type the last, as the kernel has it. */
-export function decodeAttributes(bytes: Uint8Array, from = 0): Map<number, Uint8Array> {
-  return new Map(listAttributes(bytes, from));
+/**
+ * The value of the first attribute with that type, undefined where there is none. What is behind it is not looked at.
+ *
+ * @throws {BoxError} `netlink-malformed` when lengths do not add up.
+ */
+export function findAttribute(bytes: Uint8Array, wanted: number, from = 0): Uint8Array | undefined {
+  const view = viewOf(bytes);
+  for (let at = from; bytes.length - at >= ATTRIBUTE_HEADER; ) {
+    const length = view.getUint16(at, true);
+    if (length < ATTRIBUTE_HEADER || length > bytes.length - at) {
+      throw malformed("attribute", length, bytes.length - at);
+    }
+    if ((view.getUint16(at + 2, true) & TYPE_MASK) === wanted) {
+      return bytes.subarray(at + ATTRIBUTE_HEADER, at + length);
+    }
+    at += align(length);
+  }
+  return undefined;
 }
 
 /**
@@ -151,7 +166,7 @@ export function decodeAcknowledgement({ type, flags, payload }: Message): Acknow
   const view = viewOf(payload);
   const errno = Math.max(0, -view.getInt32(0, true));
   if ((flags & NLM.ACK_TLVS) === 0) return { errno, text: undefined };
-  const text = decodeAttributes(payload, explanationOffset(type, flags, payload, view)).get(EXPLANATION);
+  const text = findAttribute(payload, EXPLANATION, explanationOffset(type, flags, payload, view));
   return { errno, text: text === undefined ? undefined : readText(text) };
 }
 
@@ -181,7 +196,7 @@ export function be32(type: number, value: number): Attribute {
 /** A string with its terminating NUL. @throws {RangeError} When it holds one itself. */
 export function text(type: number, value: string): Attribute {
   const bytes = new TextEncoder().encode(`${value}\0`);
-  if (bytes.indexOf(0) !== bytes.length - 1) throw new RangeError(`${JSON.stringify(value)} holds a NUL byte`);
+  if (value.includes("\0")) throw new RangeError(`${JSON.stringify(value)} holds a NUL byte`);
   return [type, bytes];
 }
 
@@ -207,7 +222,7 @@ export function readBe32(bytes: Uint8Array): number {
   return viewOf(bytes).getUint32(0, false);
 }
 
-export function align(length: number): number {
+function align(length: number): number {
   return (length + 3) & ~3;
 }
 
