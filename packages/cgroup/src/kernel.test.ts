@@ -191,6 +191,13 @@ describe.skipIf(reason !== undefined)("on this kernel", () => {
     expect(plan.remove.filter((dir) => existsSync(dir))).toEqual([]);
   });
 
+  const hasHugepages = host.controllers.has("hugetlb") && existsSync("/sys/kernel/mm/hugepages/hugepages-2048kB");
+  test.skipIf(!hasHugepages)("a controller that v2 has is handed down, and its limit arrives", () => {
+    make({ hugepageLimits: [{ pageSize: "2MB", limit: 4 << 20 }] });
+    const file = host.controllers.get("hugetlb")?.version === 2 ? "hugetlb.2MB.max" : "hugetlb.2MB.limit_in_bytes";
+    expect(fileOf("hugetlb", file)).toBe(String(4 << 20));
+  });
+
   test("removal refuses a group that somebody is in, and says so", async () => {
     const plan = make({});
     const child = spawnInside(plan.joins.slice(0, 1), "exec sleep 60");
@@ -242,6 +249,16 @@ describe.skipIf(reason !== undefined || !v1Only.controllers.has("freezer"))("on 
     await child.exited;
     removeCgroup(v1Only, GROUP);
     expect(plan.remove.filter((dir) => existsSync(dir))).toEqual([]);
+  });
+
+  test("a group that cannot be frozen is swept until it is empty", async () => {
+    const controllers = new Map([...v1Only.controllers].filter(([name]) => name !== "freezer"));
+    const plan = make({ pids: { limit: 50 } });
+    const child = spawnInside(plan.joins, "sleep 60 & sleep 60 & wait");
+    await whenReady(child);
+    killCgroup({ ...v1Only, controllers }, GROUP);
+    await child.exited;
+    expect(listProcesses(host, GROUP)).toEqual([]);
   });
 
   test.skipIf(host.unified === undefined)("a kill through v2 reaches what v1 has frozen", async () => {
