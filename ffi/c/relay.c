@@ -1,30 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include "relay.h"
 #include "abi.h"
+#include "clients.h"
 #include "log.h"
 #include "sys.h"
 
 #include <asm/ioctls.h>
-#include <asm/socket.h>
 #include <asm/termios.h>
 #include <linux/fcntl.h>
 #include <linux/poll.h>
 #include <linux/time_types.h>
-#include <stdbool.h>
 
-#define CLIENTS 17 /* the first, and sixteen that attached */
-#define CLOCK_MONOTONIC 1
 #define FINISH_MS 2000	      /* how long the end waits for clients that do not read */
 #define DRAIN_BYTES (2u << 20) /* of each stream at the end: more than any pipe holds */
-#define SEND_BYTES (8u << 20) /* room for all that, in every client's socket */
-
-struct client {
-	int fd;	     /* -1: nobody */
-	bool first;  /* it started the container */
-	bool owed;   /* has not got the message under way */
-	bool taken;  /* shall be told that its input was passed on */
-	bool held;   /* has input, while another's is under way */
-};
 
 static struct {
 	uint32_t flags;
@@ -34,14 +22,9 @@ static struct {
 	int turn;      /* which of both is read first next time */
 	bool accept_later; /* out of descriptors or memory */
 	bool input_ends;   /* close the input once the rest is written */
-	struct client *giver; /* whose input is under way */
 	size_t input_at, input_end; /* what of `in` is not written yet */
-	size_t message;	      /* bytes of `out` */
-	uint64_t deadline_ms; /* of the end */
-	struct client clients[CLIENTS];
 	struct log log;
 	char in[MESSAGE_BYTES];
-	char out[MESSAGE_BYTES];
 } relay;
 
 static void no_blocking(int fd)
@@ -75,65 +58,17 @@ void relay_open(struct session *session, int terminal)
 	no_blocking(relay.input);
 	no_blocking(relay.output[0]);
 	no_blocking(relay.output[1]);
-	for (int i = 0; i < CLIENTS; i++)
-		relay.clients[i].fd = -1;
+	clients_open();
 	relay.log.fd = -1;
 	relay.log.dir_fd = plan->flags & MONITOR_LOG ? from_register(session, plan->log_dir_reg) : -1;
 	relay.log.files = plan->log_files;
 	relay.log.limit = plan->log_bytes;
 }
 
-static void drop(struct client *client)
-{
-	sys_close(client->fd);
-	*client = (struct client){.fd = -1};
-	if (relay.giver == client)
-		relay.giver = 0;
-}
-
-/* Whether the message went off. One that does not fit now is for later; a client that is gone is dropped. */
-static bool transmit(struct client *client, const char *message, size_t n)
-{
-	long sent = SYS_6(__NR_sendto, client->fd, message, n, MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
-
-	if (sent < 0 && sent != -EAGAIN && sent != -EINTR)
-		drop(client);
-	return sent >= 0;
-}
-
-/* Sends a client what it is to get, as far as its socket has room. */
-static void catch_up(struct client *client)
-{
-	const char taken = MESSAGE_STDIN_TAKEN;
-
-	if (client->taken && transmit(client, &taken, 1))
-		client->taken = false;
-	if (client->owed && transmit(client, relay.out, relay.message))
-		client->owed = false;
-}
-
-static void spread(void)
-{
-	for (int i = 0; i < CLIENTS; i++) {
-		if (relay.clients[i].fd < 0)
-			continue;
-		relay.clients[i].owed = true;
-		catch_up(&relay.clients[i]);
-	}
-}
-
-static bool anybody_owed(void)
-{
-	for (int i = 0; i < CLIENTS; i++)
-		if (relay.clients[i].owed)
-			return true;
-	return false;
-}
-
 /* Reads once from one of the container's streams. Returns the bytes; the message before must be gone. */
 static size_t read_output(int stream)
 {
-	long n = SYS_3(__NR_read, relay.output[stream], relay.out + 1, MESSAGE_BYTES - 1);
+	long n = SYS_3(__NR_read, relay.output[stream], clients.message + 1, MESSAGE_BYTES - 1);
 
 	if (n == -EAGAIN || n == -EINTR)
 		return 0;
@@ -143,11 +78,11 @@ static size_t read_output(int stream)
 		relay.output[stream] = -1;
 		return 0;
 	}
-	relay.out[0] = stream ? MESSAGE_STDERR : MESSAGE_STDOUT;
-	relay.message = (size_t)n + 1;
+	clients.message[0] = stream ? MESSAGE_STDERR : MESSAGE_STDOUT;
+	clients.length = (size_t)n + 1;
 	if (relay.log.dir_fd >= 0)
-		log_append(&relay.log, stream, relay.out + 1, (size_t)n);
-	spread();
+		log_append(&relay.log, stream, clients.message + 1, (size_t)n);
+	clients_spread();
 	return (size_t)n;
 }
 
@@ -167,15 +102,25 @@ static void close_input(void)
 static void input_done(void)
 {
 	relay.input_at = relay.input_end = 0;
-	for (int i = 0; i < CLIENTS; i++)
-		relay.clients[i].held = false;
-	if (relay.giver) {
-		relay.giver->taken = true;
-		catch_up(relay.giver);
+	for (int i = 0; i < CLIENTS; i++) {
+		struct client *client = &clients.at[i];
+
+		client->held = false;
+		client->taken |= client->gives;
+		client->gives = false;
+		client_catch_up(client);
 	}
-	relay.giver = 0;
 	if (relay.input_ends)
 		close_input();
+}
+
+/* Nobody reads the input any more: who gave it is not asked for more. */
+static void input_broke(void)
+{
+	for (int i = 0; relay.input != relay.terminal && i < CLIENTS; i++)
+		clients.at[i].gives = false;
+	close_input();
+	input_done();
 }
 
 static void write_input(void)
@@ -186,15 +131,12 @@ static void write_input(void)
 
 		if (n == 0 || n == -EAGAIN)
 			return;
-		if (n > 0) {
-			relay.input_at += (size_t)n;
-		} else if (n != -EINTR) {
-			/* Nobody reads it any more: who gave it is not asked for more. */
-			if (relay.input != relay.terminal)
-				relay.giver = 0;
-			close_input();
-			break;
+		if (n < 0 && n != -EINTR) {
+			input_broke();
+			return;
 		}
+		if (n > 0)
+			relay.input_at += (size_t)n;
 	}
 	input_done();
 }
@@ -216,7 +158,7 @@ static void act(struct client *client, const char *message, size_t n)
 	case MESSAGE_STDIN:
 		if (relay.input < 0)
 			return;
-		relay.giver = client;
+		client->gives = true;
 		relay.input_at = 1;
 		relay.input_end = n;
 		write_input();
@@ -238,7 +180,7 @@ static void act(struct client *client, const char *message, size_t n)
 			SYS_4(__NR_pidfd_send_signal, relay.pidfd, (uint8_t)message[1], 0, 0);
 		return;
 	default:
-		drop(client);
+		client_drop(client);
 	}
 }
 
@@ -261,55 +203,12 @@ static void receive(struct client *client)
 	if (n > 0)
 		act(client, to, (size_t)n);
 	else if (n != -EAGAIN && n != -EINTR)
-		drop(client);
-}
-
-static struct client *free_place(void)
-{
-	for (int i = 0; i < CLIENTS; i++)
-		if (relay.clients[i].fd < 0)
-			return &relay.clients[i];
-	return 0;
-}
-
-static bool may_attach(int fd)
-{
-	struct credentials peer = {0};
-	int length = sizeof(peer);
-
-	if (SYS_5(__NR_getsockopt, fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
-		return false;
-	return peer.uid == 0 || peer.uid == (uint32_t)SYS_0(__NR_geteuid);
-}
-
-static void refuse(int fd, uint32_t error)
-{
-	const uint32_t why[3] = {SECTIONS, 0, error};
-	char message[1 + sizeof(why)] = {MESSAGE_FAILED};
-
-	memcpy(message + 1, why, sizeof(why));
-	SYS_6(__NR_sendto, fd, message, sizeof(message), MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
-	sys_close(fd);
-}
-
-static void accept_client(void)
-{
-	int fd = (int)SYS_4(__NR_accept4, relay.listen, 0, 0, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	struct client *place = free_place();
-
-	if (fd < 0)
-		relay.accept_later = fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -ENOBUFS;
-	else if (!may_attach(fd))
-		refuse(fd, EPERM);
-	else if (!place)
-		refuse(fd, EUSERS);
-	else
-		*place = (struct client){.fd = fd};
+		client_drop(client);
 }
 
 void relay_first(int fd)
 {
-	relay.clients[0] = (struct client){.fd = fd, .first = true};
+	clients.at[0] = (struct client){.fd = fd, .first = true};
 }
 
 enum place { WAKE, LISTEN, INPUT, OUTPUT, FIRST_CLIENT = OUTPUT + 2, PLACES = FIRST_CLIENT + CLIENTS };
@@ -317,7 +216,7 @@ enum place { WAKE, LISTEN, INPUT, OUTPUT, FIRST_CLIENT = OUTPUT + 2, PLACES = FI
 static void wait_for(struct pollfd fds[PLACES], int wake)
 {
 	struct __kernel_timespec second = {.tv_sec = 1};
-	bool owed = anybody_owed();
+	bool owed = clients_owed();
 
 	fds[WAKE] = (struct pollfd){.fd = wake, .events = POLLIN};
 	fds[LISTEN] = (struct pollfd){.fd = relay.accept_later ? -1 : relay.listen, .events = POLLIN};
@@ -325,13 +224,19 @@ static void wait_for(struct pollfd fds[PLACES], int wake)
 	for (int i = 0; i < 2; i++)
 		fds[OUTPUT + i] = (struct pollfd){.fd = owed ? -1 : relay.output[i], .events = POLLIN};
 	for (int i = 0; i < CLIENTS; i++) {
-		const struct client *client = &relay.clients[i];
+		const struct client *client = &clients.at[i];
 		int events = (client->held ? 0 : POLLIN) | (client->owed || client->taken ? POLLOUT : 0);
 
 		fds[FIRST_CLIENT + i] = (struct pollfd){.fd = client->fd, .events = (short)events};
 	}
 	SYS_5(__NR_ppoll, fds, PLACES, relay.accept_later ? &second : 0, 0, 0);
 	relay.accept_later = false;
+}
+
+/* Out of descriptors or memory: trying again at once would only burn time. */
+static bool lacks_room(int error)
+{
+	return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS;
 }
 
 void relay_run(int wake)
@@ -343,16 +248,16 @@ void relay_run(int wake)
 		if (fds[WAKE].revents)
 			return;
 		for (int i = 0; i < CLIENTS; i++) {
-			struct client *client = &relay.clients[i];
+			struct client *client = &clients.at[i];
 			short ready = fds[FIRST_CLIENT + i].revents;
 
 			if (ready & POLLOUT)
-				catch_up(client);
+				client_catch_up(client);
 			if (client->fd < 0 || !(ready & (POLLIN | POLLHUP | POLLERR)))
 				continue;
 			/* It is gone, and its last input would come too late. */
 			if (client->held)
-				drop(client);
+				client_drop(client);
 			else
 				receive(client);
 		}
@@ -361,68 +266,29 @@ void relay_run(int wake)
 		for (int i = 0; i < 2; i++) {
 			int stream = relay.turn ^ i;
 
-			if (fds[OUTPUT + stream].revents && !anybody_owed())
+			if (fds[OUTPUT + stream].revents && !clients_owed())
 				read_output(stream);
 		}
 		relay.turn ^= 1;
 		if (fds[LISTEN].revents)
-			accept_client();
-	}
-}
-
-static uint64_t now_ms(void)
-{
-	struct __kernel_timespec now = {0};
-
-	SYS_2(__NR_clock_gettime, CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-/* Waits until every client has the message under way, or its time is over. */
-static void settle(void)
-{
-	while (anybody_owed()) {
-		struct pollfd fds[CLIENTS] = {0};
-		struct __kernel_timespec left = {0};
-		uint64_t now = now_ms();
-
-		if (now < relay.deadline_ms) {
-			left.tv_sec = (int64_t)(relay.deadline_ms - now) / 1000;
-			left.tv_nsec = (int64_t)(relay.deadline_ms - now) % 1000 * 1000000;
-		}
-		for (int i = 0; i < CLIENTS; i++)
-			fds[i] = (struct pollfd){.fd = relay.clients[i].owed ? relay.clients[i].fd : -1,
-						 .events = POLLOUT};
-		if (SYS_5(__NR_ppoll, fds, CLIENTS, &left, 0, 0) == 0 && now >= relay.deadline_ms) {
-			for (int i = 0; i < CLIENTS; i++)
-				if (relay.clients[i].owed)
-					drop(&relay.clients[i]);
-			return;
-		}
-		for (int i = 0; i < CLIENTS; i++)
-			if (fds[i].revents && relay.clients[i].fd >= 0)
-				catch_up(&relay.clients[i]);
+			relay.accept_later = lacks_room(clients_accept(relay.listen));
 	}
 }
 
 void relay_finish(void)
 {
-	const int bytes = SEND_BYTES;
+	uint64_t deadline_ms = now_ms() + FINISH_MS;
 
 	/* What is left fits into the sockets then, so that a slow reader (a pager) need not be waited for. */
-	for (int i = 0; i < CLIENTS; i++)
-		if (relay.clients[i].fd >= 0)
-			SYS_5(__NR_setsockopt, relay.clients[i].fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes,
-			      sizeof(bytes));
-	relay.deadline_ms = now_ms() + FINISH_MS;
-	settle();
+	clients_widen();
+	clients_settle(deadline_ms);
 	for (int stream = 0; stream < 2; stream++) {
 		size_t drained = 0, n;
 
 		/* Processes outside of the container's PID namespace may hold the pipe and go on writing. */
 		while (drained < DRAIN_BYTES && relay.output[stream] >= 0 && (n = read_output(stream))) {
 			drained += n;
-			settle();
+			clients_settle(deadline_ms);
 		}
 	}
 	if (relay.log.dir_fd >= 0)
@@ -431,10 +297,12 @@ void relay_finish(void)
 
 void relay_exited(uint32_t wait_status)
 {
-	relay.out[0] = MESSAGE_EXITED;
-	memcpy(relay.out + 1, &wait_status, sizeof(wait_status));
-	relay.message = 1 + sizeof(wait_status);
-	relay.deadline_ms = now_ms() + FINISH_MS;
-	spread();
-	settle();
+	/* Who connected while the container ended hears of it as well; EXITED has removed the socket's name. */
+	while (relay.listen >= 0 && clients_accept(relay.listen) == 0)
+		;
+	clients.message[0] = MESSAGE_EXITED;
+	memcpy(clients.message + 1, &wait_status, sizeof(wait_status));
+	clients.length = 1 + sizeof(wait_status);
+	clients_spread();
+	clients_settle(now_ms() + FINISH_MS);
 }
