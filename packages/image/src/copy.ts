@@ -18,6 +18,8 @@ import {
 } from "./tree.ts";
 
 const CHUNK = 1 << 20;
+/** How finely holes are found: every file system's blocks are smaller. */
+const HOLE = 1 << 16;
 /** _IOW(0x94, 9, int), <linux/fs.h>: share the blocks instead of copying them. */
 const FICLONE = 0x40049409;
 const AT_EMPTY_PATH = 0x1000;
@@ -116,7 +118,7 @@ export async function copyTree(
     const hasHoles = stat.stored < stat.size;
     let length = 0;
     for (;;) {
-      const count = readInto(input.raw, buffer, 0, CHUNK);
+      const count = readInto(input.raw, buffer, 0, hasHoles ? HOLE : CHUNK);
       if (count === 0) break;
       if (hasHoles && zeros.compare(buffer, 0, count, 0, count) === 0)
         call("lseek", display(path), output.raw, count, 1);

@@ -1,0 +1,155 @@
+import { afterAll, beforeEach, expect, test } from "bun:test";
+import { startRegistry } from "./fake-registry.ts";
+import { HTTP_DEFAULTS, isLocalLiteral, isPrivateLiteral, parseRetryAfter, send, sendAndRead } from "./http.ts";
+
+const registry = startRegistry();
+const other = startRegistry();
+afterAll(async () => {
+  await registry[Symbol.asyncDispose]();
+  await other[Symbol.asyncDispose]();
+});
+beforeEach(() => {
+  registry.mischief = undefined;
+  other.mischief = undefined;
+  registry.requests.length = 0;
+});
+
+const settings = { ...HTTP_DEFAULTS, retryMs: 1, connectMs: 200, stallMs: 200 };
+const url = (path: string, { domain } = registry) => new URL(`http://${domain}${path}`);
+const redirect = (location: string) => new Response(null, { status: 302, headers: { Location: location } });
+
+test.each<[string, string | null, number | undefined]>([
+  ["seconds", "7", 7000],
+  ["too many seconds", "86400", 60_000],
+  ["absurdly many seconds", "9".repeat(400), 60_000],
+  ["a date", "Thu, 01 Jan 1970 00:00:30 GMT", 29_000],
+  ["a date gone by", "Thu, 01 Jan 1970 00:00:00 GMT", 0],
+  ["nothing", null, undefined],
+  ["nonsense", "-5", undefined],
+  ["a fraction", "1.5", undefined],
+])("parseRetryAfter() understands %s", (_, header, expected) => {
+  expect(parseRetryAfter(header, 1000)).toBe(expected as number);
+});
+
+test.each<[string, boolean, boolean]>([
+  ["localhost", true, false],
+  ["127.0.0.1", true, false],
+  ["0.0.0.0", true, false],
+  ["169.254.169.254", true, false],
+  ["[::1]", true, false],
+  ["[fe80::1]", true, false],
+  ["[::ffff:7f00:1]", true, false],
+  ["10.1.2.3", false, true],
+  ["172.16.0.1", false, true],
+  ["172.32.0.1", false, false],
+  ["100.64.0.1", false, true],
+  ["192.168.1.1", false, true],
+  ["[fd00::1]", false, true],
+  ["10.example.org", false, false],
+  ["example.org", false, false],
+])("addresses: %s is this machine %p, private %p", (host, local, own) => {
+  expect([isLocalLiteral(host), isPrivateLiteral(host)]).toEqual([local, own]);
+});
+
+test("send() leaves the authorization off once a redirect has left the origin, also on the way back", async () => {
+  const seen: [string, string | null][] = [];
+  const note = (request: Request, path: string) => seen.push([path, request.headers.get("authorization")]);
+  registry.mischief = (request, path) => {
+    note(request, path);
+    if (path === "/a") return redirect("/b");
+    return path === "/b" ? redirect(url("/c", other).href) : new Response("end");
+  };
+  other.mischief = (request, path) => {
+    note(request, path);
+    return redirect(url("/d").href);
+  };
+  const { body } = await sendAndRead({ url: url("/a"), authorization: "Bearer secret" }, 100, settings);
+  expect(new TextDecoder().decode(body)).toBe("end");
+  expect(seen).toEqual([
+    ["/a", "Bearer secret"],
+    ["/b", "Bearer secret"],
+    ["/c", null],
+    ["/d", null],
+  ]);
+});
+
+test.each([
+  ["a file", "file:///etc/hostname"],
+  ["data", "data:text/plain,x"],
+  ["a password", "http://user:pw@example.invalid/"],
+  ["nonsense", "http://["],
+  ["itself for ever", "/again"],
+])("send() does not follow a redirect to %s", async (_, location) => {
+  registry.mischief = () => redirect(location);
+  const refused = send({ url: url("/again") }, settings);
+  expect(refused).rejects.toMatchObject({ code: "registry-redirect" });
+  await refused.catch(() => undefined);
+  expect(registry.requests.length).toBeLessThanOrEqual(11);
+});
+
+test("send() tries five times, and answers what the last one was", async () => {
+  registry.mischief = () => new Response("busy", { status: 503 });
+  expect((await send({ url: url("/x") }, settings)).status).toBe(503);
+  expect(registry.requests).toHaveLength(5);
+});
+
+test("send() does not ask again what a registry has refused", async () => {
+  for (const status of [400, 401, 403, 404, 501]) {
+    registry.requests.length = 0;
+    registry.mischief = () => new Response("", { status });
+    expect((await send({ url: url("/x") }, settings)).status).toBe(status);
+    expect(registry.requests).toHaveLength(1);
+  }
+});
+
+test("send() stops waiting when it is told to", async () => {
+  registry.mischief = () => new Response("", { status: 429, headers: { "Retry-After": "30" } });
+  const before = performance.now();
+  const sent = send({ url: url("/x") }, { ...settings, signal: AbortSignal.timeout(50) });
+  expect(sent).rejects.toMatchObject({ name: "TimeoutError" });
+  await sent.catch(() => undefined);
+  expect(performance.now() - before).toBeLessThan(1000);
+});
+
+test("send() gives up on a registry that takes the connection and says nothing", async () => {
+  using silent = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  const sent = send({ url: new URL(`http://127.0.0.1:${silent.port}/`) }, { ...settings, tries: 1 });
+  expect(sent).rejects.toMatchObject({
+    code: "registry-unreachable",
+    message: `Cannot reach "127.0.0.1:${silent.port}": it did not answer within 0.2 s`,
+  });
+  await sent.catch(() => undefined);
+});
+
+test("sendAndRead() ends at its limit, whatever is announced, and never inflates", async () => {
+  registry.mischief = () =>
+    new Response(Bun.gzipSync(Buffer.alloc(1 << 20)), { headers: { "Content-Encoding": "gzip" } });
+  const { body } = await sendAndRead({ url: url("/x") }, 10_000, settings);
+  expect([...body.subarray(0, 2)]).toEqual([0x1f, 0x8b]);
+  registry.mischief = () =>
+    new Response(
+      new ReadableStream({
+        pull: (controller) => controller.enqueue(new Uint8Array(65536)),
+      }),
+    );
+  const endless = sendAndRead({ url: url("/x") }, 1 << 20, settings);
+  expect(endless).rejects.toMatchObject({ code: "registry-answer-too-large" });
+  await endless.catch(() => undefined);
+});
+
+test("bytes that trickle are no stall", async () => {
+  registry.mischief = () =>
+    new Response(
+      new ReadableStream({
+        async pull(controller) {
+          for (let n = 0; n < 5; n++) {
+            controller.enqueue(new TextEncoder().encode("."));
+            await Bun.sleep(80);
+          }
+          controller.close();
+        },
+      }),
+    );
+  const { body } = await sendAndRead({ url: url("/x") }, 100, settings);
+  expect(body.length).toBe(5);
+});

@@ -1,0 +1,210 @@
+import { expect, test } from "bun:test";
+import {
+  chmodSync,
+  linkSync,
+  lstatSync,
+  lutimesSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { call, cstr } from "@bantubox/ffi";
+import { $ } from "bun";
+import { archiveTree } from "./archive.ts";
+import { readBlob } from "./blobs.ts";
+import { copyTree } from "./copy.ts";
+import { parseDigest, sha256 } from "./digest.ts";
+import { contents, temporaryStore } from "./fake-store.ts";
+import { initImage } from "./init.ts";
+import { parseConfig, parseManifest } from "./manifest.ts";
+import { findImage, layersDirectory } from "./store.ts";
+
+const isRoot = process.getuid?.() === 0;
+// As root only: owners, devices and capabilities are what is copied.
+const asRoot = test.skipIf(!isRoot);
+
+function temporaryDirectory(): Disposable & { readonly path: string } {
+  const path = mkdtempSync(join(tmpdir(), "bantubox-init-"));
+  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+/** A tree with one of everything that a root file system may hold. */
+async function makeTree(root: string): Promise<void> {
+  const at = (path: string) => join(root, path);
+  mkdirSync(at("etc/empty"), { recursive: true });
+  writeFileSync(at("etc/hostname"), "box\n");
+  writeFileSync(at("setuid"), "x");
+  symlinkSync("/etc/hostname", at("absolute"));
+  symlinkSync("../../../../etc/passwd", at("outward"));
+  linkSync(at("etc/hostname"), at("hard"));
+  writeFileSync(at("big"), Buffer.alloc(1_500_000, 7));
+  writeFileSync(at("holes"), "start");
+  writeFileSync(at("exact"), Buffer.alloc(512, 1));
+  const long = `long/${"d".repeat(90)}/${"f".repeat(200)}`;
+  mkdirSync(join(at(long), ".."), { recursive: true });
+  writeFileSync(at(long), "long");
+  symlinkSync("t".repeat(300), at("longlink"));
+  // Not UTF-8: two names that would be one as JavaScript strings.
+  for (const byte of [0xfe, 0xff]) {
+    const name = Buffer.concat([Buffer.from(`${root}/b`), Buffer.from([byte])]);
+    writeFileSync(name, `byte ${byte}`);
+  }
+  await $`mknod ${at("null")} c 1 3 && mknod ${at("disk")} b 259 1234 && mkfifo ${at("pipe")} && truncate -s 5M ${at("holes")}`.quiet();
+  call(
+    "setxattr",
+    undefined,
+    cstr(at("setuid")),
+    cstr("security.capability"),
+    Buffer.from("0100000200040000000000000000000000000000", "hex"),
+    20,
+    0,
+  );
+  call("setxattr", undefined, cstr(at("etc")), cstr("user.note"), cstr("hello"), 5, 0);
+  call("setxattr", undefined, cstr(at("etc")), cstr("trusted.overlay.opaque"), cstr("y"), 1, 0);
+  await $`chown 1000:70000 ${at("setuid")} && chown -h 3000000000:5 ${at("absolute")}`.quiet();
+  chmodSync(at("setuid"), 0o6755);
+  chmodSync(at("etc/empty"), 0o1777);
+  utimesSync(at("etc/hostname"), 1e9, 1e9);
+  utimesSync(at("exact"), -1000, -1000);
+  lutimesSync(at("outward"), 12345.5, 12345.5);
+  utimesSync(at("etc"), 5e8, 5e8);
+  chmodSync(root, 0o751);
+}
+
+/** Every file's type, mode, owner, size, whole seconds, device, target and number of names, as find(1) sees them. */
+async function describeTree(root: string): Promise<string> {
+  const list =
+    await $`find . -printf '%p %y %m %U:%G %s %T@ %l %n\n' | sed -E 's/ ([-0-9]+)\.[0-9]+ / \1 /' | LC_ALL=C sort`
+      .cwd(root)
+      .env({ ...process.env, LC_ALL: "C" })
+      .text();
+  const sums = await $`find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum`.cwd(root).text();
+  const devices = await $`stat -c '%n %t:%T' null disk`.cwd(root).text();
+  const attributes = await $`getfattr -R -h -d -m '^(user|security)' . 2>/dev/null || true`.cwd(root).nothrow().text();
+  // Directories have sizes of their own on every file system.
+  return list.replace(/^(\S+ d \S+ \S+) \d+/gm, "$1") + sums + devices + attributes;
+}
+
+asRoot("copyTree() copies all that a root file system holds", async () => {
+  using source = temporaryDirectory();
+  using target = temporaryDirectory();
+  await makeTree(source.path);
+  const before = await describeTree(source.path);
+  await copyTree(source.path, target.path);
+  expect(await describeTree(target.path)).toBe(before);
+  expect(lstatSync(join(target.path, "holes")).blocks * 512).toBeLessThan(100_000);
+  expect(lstatSync(join(target.path, "hard")).ino).toBe(lstatSync(join(target.path, "etc/hostname")).ino);
+  const capability = Buffer.alloc(20);
+  call("lgetxattr", undefined, cstr(join(target.path, "setuid")), cstr("security.capability"), capability, 20);
+  expect(capability.toString("hex")).toBe("0100000200040000000000000000000000000000");
+  expect(() =>
+    call("lgetxattr", undefined, cstr(join(target.path, "etc")), cstr("trusted.overlay.opaque"), capability, 20),
+  ).toThrow("ENODATA");
+});
+
+asRoot("archiveTree() writes a tar that GNU tar reads as the same tree, byte for byte the same each time", async () => {
+  using source = temporaryDirectory();
+  using target = temporaryDirectory();
+  await makeTree(source.path);
+  const collect = async () => Buffer.concat(await Array.fromAsync(archiveTree(source.path)));
+  const tar = await collect();
+  expect(sha256(tar)).toBe(sha256(await collect()));
+  const proc = Bun.spawn(["tar", "-xpf", "-", "--xattrs", "--xattrs-include=*", "--numeric-owner"], {
+    cwd: target.path,
+    stdin: tar,
+  });
+  expect(await proc.exited).toBe(0);
+  expect(await describeTree(target.path)).toBe(await describeTree(source.path));
+});
+
+asRoot("initImage() makes an image that runs as it was told, of which every byte is accounted for", async () => {
+  using store = temporaryStore();
+  using source = temporaryDirectory();
+  await makeTree(source.path);
+  const options = {
+    cmd: ["/bin/sh"],
+    env: ["A=1"],
+    workdir: "/srv",
+    user: "1000",
+    labels: [["__proto__", "x"]] as const,
+    exposedPorts: ["80/tcp"],
+    created: "2026-01-02T03:04:05Z",
+  };
+  const image = await initImage(store, source.path, "web", options);
+  expect(image).toMatchObject({
+    kind: "local",
+    name: "web:latest",
+    config: { cmd: ["/bin/sh"], env: ["A=1"], workdir: "/srv", user: "1000", exposedPorts: ["80/tcp"] },
+  });
+  const [layer = ""] = image.layers;
+  expect(readFileSync(join(layersDirectory(store), layer, "etc/hostname"), "utf8")).toBe("box\n");
+  expect(lstatSync(join(layersDirectory(store), layer)).mode & 0o7777).toBe(0o751);
+
+  const { manifest } = store.database.query<{ manifest: string }, []>("SELECT manifest FROM image").get() ?? {
+    manifest: "",
+  };
+  const document = parseManifest(await readBlob(store, parseDigest(manifest)), "");
+  if (document.kind !== "manifest") throw new Error("an index");
+  expect(parseConfig(await readBlob(store, document.config.digest), 1).diffIds).toEqual([`sha256:${layer}`]);
+  const tar = Buffer.concat(await Array.fromAsync(archiveTree(join(layersDirectory(store), layer))));
+  expect(document.layers).toEqual([
+    { mediaType: "application/vnd.oci.image.layer.v1.tar", digest: sha256(tar), size: tar.length },
+  ]);
+  expect(sha256(tar)).toBe(`sha256:${layer}`);
+
+  const again = await initImage(store, source.path, "other:1", options);
+  expect(again.id).toBe(image.id);
+  expect(contents(store)).toMatchObject({ layers: [layer], ingest: [], images: 1, rows: 1 });
+});
+
+asRoot("initImage() leaves out the store itself and what is mounted below", async () => {
+  using source = temporaryDirectory();
+  using inner = temporaryStore();
+  const store = { ...inner, root: join(source.path, "var/lib/store") };
+  mkdirSync(store.root, { recursive: true });
+  mkdirSync(join(source.path, "proc"));
+  writeFileSync(join(source.path, "file"), "x");
+  call("mount", undefined, cstr("proc"), cstr(join(source.path, "proc")), cstr("proc"), 0, 0);
+  try {
+    const { layers } = await initImage(store, source.path, "web");
+    const names = await $`find . | LC_ALL=C sort`.cwd(join(layersDirectory(store), layers[0] ?? "")).text();
+    expect(names.trim().split("\n")).toEqual([".", "./file", "./proc", "./var", "./var/lib", "./var/lib/store"]);
+  } finally {
+    call("umount2", undefined, cstr(join(source.path, "proc")), 0);
+  }
+});
+
+asRoot.each<[string, (path: string) => unknown]>([
+  ["a whiteout's name", (path) => writeFileSync(join(path, ".wh.passwd"), "")],
+  ["overlay's whiteout", (path) => $`mknod ${path}/gone c 0 0`.quiet()],
+])("initImage() refuses %s, and leaves nothing behind", async (_, spoil) => {
+  using store = temporaryStore();
+  using source = temporaryDirectory();
+  await spoil(source.path);
+  const made = initImage(store, source.path, "web");
+  expect(made).rejects.toMatchObject({ code: "init-whiteout" });
+  await made.catch(() => undefined);
+  expect(contents(store)).toEqual({ layers: [], blobs: [], ingest: [], images: 0, rows: 0 });
+});
+
+test("initImage() says what is wrong with its arguments", async () => {
+  using store = temporaryStore();
+  for (const [directory, name, code] of [
+    ["/nonexistent", "web", "no-such-directory"],
+    ["/etc/passwd", "web", "no-such-directory"],
+    ["/tmp", "host", "reference-invalid"],
+    ["/tmp", "Web", "reference-invalid"],
+    ["/tmp", `web@sha256:${"a".repeat(64)}`, "reference-invalid"],
+  ] as const) {
+    const made = initImage(store, directory, name);
+    expect(made).rejects.toMatchObject({ code });
+    await made.catch(() => undefined);
+  }
+  expect(findImage(store, "host")?.kind).toBe("host");
+});
