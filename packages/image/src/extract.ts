@@ -33,9 +33,6 @@ const CREATE = O.WRONLY | O.CREAT | O.EXCL | O.CLOEXEC | O_NOFOLLOW;
 /** Bits of a mode that only chmod gives. */
 const SPECIAL = 0o7000;
 
-/** Characters of pending directories' paths that are kept before they are settled early. */
-const MAX_PENDING_CHARACTERS = 8 << 20;
-
 /** What a directory gets once nothing more is put into it. */
 interface Pending {
   readonly uid: number;
@@ -303,10 +300,12 @@ export class Extractor implements TarSink, Disposable {
     const source = parts.pop() ?? ".";
     const sourceParent = this.#directories.open(parts.join("/"));
     try {
-      const missing = sourceParent < 0 || lookUp(sourceParent, source) < 0 || found.isWhiteout;
-      if (missing || isDirectory()) {
-        const why = missing ? "this layer has no such file" : "that is a directory";
-        throw new BoxError("layer-invalid", `Cannot link ${short(where)} to ${short(entry.linkname)}: ${why}`);
+      if (sourceParent < 0 || lookUp(sourceParent, source) < 0 || found.isWhiteout) throw noSource(entry, where);
+      if (isDirectory()) {
+        throw new BoxError(
+          "layer-invalid",
+          `Cannot link ${short(where)} to ${short(entry.linkname)}: that is a directory`,
+        );
       }
       const { inode, device } = found;
       let made = attempt("linkat", sourceParent, path(source), parent, path(leaf, 1), 0);
@@ -315,6 +314,8 @@ export class Extractor implements TarSink, Disposable {
         if (found.inode === inode && found.device === device) return;
         this.#remove(parent, leaf, where);
         made = attempt("linkat", sourceParent, path(source), parent, path(leaf, 1), 0);
+        // It lay in what had to make room.
+        if (made === -ERRNO.ENOENT) throw noSource(entry, where);
       }
       check(made, "linkat", where);
     } finally {
@@ -406,7 +407,7 @@ export class Extractor implements TarSink, Disposable {
     if (!this.#pending.delete(where)) this.#pendingCharacters += where.length + 64;
     const { uid, gid, mode, mtime, mtimeNs } = entry;
     this.#pending.set(where, { uid, gid, mode: mode & 0o7777, mtime, mtimeNs });
-    if (this.#pendingCharacters < MAX_PENDING_CHARACTERS) return;
+    if (this.#pendingCharacters < this.#limits.pendingCharacters) return;
     this.#settle();
     this.#settledEarly = true;
     this.#chownAlways = true;
@@ -447,6 +448,13 @@ export class Extractor implements TarSink, Disposable {
 function isWantedXattr(name: string): boolean {
   if (name === "security.capability") return true;
   return name.startsWith("user.") && !name.startsWith("user.overlay.");
+}
+
+function noSource(entry: TarEntry, where: string): BoxError {
+  return new BoxError(
+    "layer-invalid",
+    `Cannot link ${short(where)} to ${short(entry.linkname)}: this layer has no such file`,
+  );
 }
 
 function short(name: string): string {

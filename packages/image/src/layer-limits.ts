@@ -9,6 +9,8 @@ export interface LayerLimits {
   readonly entries: number;
   /** Components of a path. */
   readonly depth: number;
+  /** Characters of directories' paths that are held until the directories are settled; beyond, some are settled early. */
+  readonly pendingCharacters: number;
 }
 
 /** Far above what images hold: the largest public ones have some 10^6 files and 10^11 bytes. */
@@ -18,4 +20,5 @@ export const LAYER_LIMITS: LayerLimits = {
   ratioFrom: 4 * 2 ** 30,
   entries: 4_000_000,
   depth: 256,
+  pendingCharacters: 8 << 20,
 };

@@ -6,6 +6,12 @@ export type PaxRecords = ReadonlyMap<string, string>;
 /** Keys whose values become names: a NUL inside would name one file here and another in the kernel. */
 const NAME_KEYS = new Set(["path", "linkpath", "uname", "gname", "GNU.sparse.name"]);
 
+/** Other keys that entries are made of. */
+const WANTED = /^(size|uid|gid|[amc]time|GNU\.sparse\..*|SCHILY\.xattr\..*)$/s;
+
+/** Twice what the kernel takes: names may become shorter when they are cleaned. */
+export const MAX_NAME = 8192;
+
 /**
  * Reads the records (`<length> <key>=<value>\n`) of an extended header.
  *
@@ -25,11 +31,13 @@ export function parsePax(bytes: Buffer, offset: number): PaxRecords {
     if (end <= space + 1 || end > bytes.length || bytes[end - 1] !== 0x0a) {
       throw tarError(offset + at, "a record of an extended header has a wrong length");
     }
-    const record = bytes.toString("latin1", space + 1, end - 1);
-    const equals = record.indexOf("=");
-    const key = record.slice(0, equals);
-    const value = record.slice(equals + 1);
-    if (equals < 1 || key.includes("\0") || (NAME_KEYS.has(key) && value.includes("\0"))) {
+    const equals = bytes.indexOf(0x3d, space);
+    const key = equals < 0 || equals >= end ? "" : bytes.toString("latin1", space + 1, equals);
+    const isName = NAME_KEYS.has(key);
+    if (isName && end - equals > MAX_NAME) throw tarError(offset + at, "a name in an extended header is too long");
+    // What nobody asks for is not copied: comments may be long.
+    const value = isName || WANTED.test(key) ? bytes.toString("latin1", equals + 1, end - 1) : "";
+    if (key === "" || key.includes("\0") || (isName && value.includes("\0"))) {
       throw tarError(offset + at, "a record of an extended header has a wrong key or value");
     }
     if (key === "GNU.sparse.offset" || key === "GNU.sparse.numbytes") {

@@ -1,5 +1,5 @@
 import { BLOCK, number, parseHeader, type RawHeader, tarError } from "./tar-header.ts";
-import { type PaxRecords, parsePax, paxInteger, paxTime } from "./tar-pax.ts";
+import { MAX_NAME, type PaxRecords, parsePax, paxInteger, paxTime } from "./tar-pax.ts";
 import { isValidMap, mapOfRecords, readOldMap, type SparseMap, SparseMapText, sparseFormat } from "./tar-sparse.ts";
 
 /** Extended headers, GNU names and sparse maps stop here, as in Go's reader. */
@@ -71,8 +71,10 @@ export class TarReader {
   #carried = 0;
   #sawZeroBlock = false;
 
-  #meta = Buffer.alloc(0);
+  /** Grows to what extended headers need, and is used again. */
+  #meta = Buffer.alloc(4096);
   #metaLetter = "";
+  #metaSize = 0;
   #metaFilled = 0;
   #pax: PaxRecords | undefined;
   #longName = "";
@@ -117,12 +119,12 @@ export class TarReader {
         at += count;
         if (this.#remaining === 0) this.#nextFragment();
       } else if (this.#state === "meta") {
-        const count = Math.min(left, this.#meta.length - this.#metaFilled);
+        const count = Math.min(left, this.#metaSize - this.#metaFilled);
         chunk.copy(this.#meta, this.#metaFilled, at, at + count);
         this.#metaFilled += count;
         this.#offset += count;
         at += count;
-        if (this.#metaFilled === this.#meta.length) this.#endMeta();
+        if (this.#metaFilled === this.#metaSize) this.#endMeta();
       } else if (this.#carried === 0 && left >= BLOCK) {
         this.#block(chunk, at);
         at += BLOCK;
@@ -200,7 +202,8 @@ export class TarReader {
     if (raw.type === "x" || raw.type === "g" || raw.type === "L" || raw.type === "K") {
       if (raw.size > MAX_META_BYTES) throw tarError(offset, "an extended header is longer than 1 MiB");
       this.#metaLetter = raw.type;
-      this.#meta = Buffer.alloc(raw.size);
+      if (raw.size > this.#meta.length) this.#meta = Buffer.alloc(raw.size);
+      this.#metaSize = raw.size;
       this.#metaFilled = 0;
       this.#state = "meta";
       if (raw.size === 0) this.#endMeta();
@@ -245,11 +248,11 @@ export class TarReader {
   }
 
   #endMeta(): void {
-    const size = this.#meta.length;
+    const size = this.#metaSize;
     const offset = this.#offset - size;
     this.#skip = padding(size);
     this.#state = "header";
-    const meta = this.#meta;
+    const meta = this.#meta.subarray(0, size);
     switch (this.#metaLetter) {
       case "x":
         this.#pax = parsePax(meta, offset);
@@ -265,7 +268,9 @@ export class TarReader {
       default:
         this.#longLink = upToNul(meta);
     }
-    this.#meta = Buffer.alloc(0);
+    if (this.#longName.length > MAX_NAME || this.#longLink.length > MAX_NAME) {
+      throw tarError(offset, "a name is too long");
+    }
   }
 
   #forgetMeta(): void {
