@@ -12,6 +12,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import fc from "fast-check";
 import { call } from "./call.ts";
 import { CLONE, O, TIOC } from "./flags.ts";
 import { allocate } from "./memory.ts";
@@ -87,23 +88,11 @@ class Container {
 
   /** Every log file from the oldest on. */
   log(): string {
-    const names = readdirSync(this.dir).filter((name) => /^log(\.\d+)?$/.test(name));
-    const age = (name: string) => Number(name.split(".")[1] ?? 0);
-    return names
-      .sort((a, b) => age(b) - age(a))
-      .map((name) => readFileSync(this.path(name), "latin1"))
-      .join("");
+    return readLog(this.dir).join("");
   }
 
-  /** What the log says of one stream, put together again. */
   logged(stream: "stdout" | "stderr"): string {
-    let text = "";
-    for (const record of this.log().split("\n").slice(0, -1)) {
-      const parts = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z (stdout|stderr) ([FP]) (.*)$/s.exec(record);
-      if (parts === null) throw new Error(`Not a record: ${JSON.stringify(record.slice(0, 100))}`);
-      if (parts[1] === stream) text += parts[3] + (parts[2] === "F" ? "\n" : "");
-    }
-    return text;
+    return printedIn(this.log(), stream);
   }
 
   #encode(box: Box): Uint8Array {
@@ -168,6 +157,24 @@ class Container {
       detachKeys: [16, 17],
     });
   }
+}
+
+/** A directory's log files, the oldest first. */
+function readLog(dir: string): string[] {
+  const names = readdirSync(dir).filter((name) => /^log(\.\d+)?$/.test(name));
+  const age = (name: string) => Number(name.split(".")[1] ?? 0);
+  return names.sort((a, b) => age(b) - age(a)).map((name) => readFileSync(join(dir, name), "latin1"));
+}
+
+/** What a log says of one stream, put together again. */
+function printedIn(log: string, stream: "stdout" | "stderr"): string {
+  let text = "";
+  for (const record of log.split("\n").slice(0, -1)) {
+    const parts = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z (stdout|stderr) ([FP]) (.*)$/s.exec(record);
+    if (parts === null) throw new Error(`Not a record: ${JSON.stringify(record.slice(0, 100))}`);
+    if (parts[1] === stream) text += parts[3] + (parts[2] === "F" ? "\n" : "");
+  }
+  return text;
 }
 
 /** sockaddr_un of a container's attach socket */
@@ -510,6 +517,60 @@ describe("the log", () => {
     expect(log.length).toBeGreaterThan(1000);
     for (const record of log.split("\n").slice(0, -1)) expect(record).toMatch(/^[-\d:.TZ]{30} stdout F line \d+$/);
     expect(log).toEndWith("\n");
+  });
+});
+
+describe("the log (C, with sanitizers)", () => {
+  beforeAll(() => {
+    const made = Bun.spawnSync(["make", "-s", "-C", ffi, "sanitize"], { stdout: "pipe", stderr: "pipe" });
+    if (made.exitCode !== 0) throw new Error(made.stderr.toString());
+  }, 60_000);
+
+  /** Writes chunks through the log and returns its files, the oldest first. */
+  function write(chunks: readonly (readonly [stream: number, bytes: Buffer])[], limit: number, files: number) {
+    const dir = join(root, `${count++}`);
+    mkdirSync(dir);
+    const heads = chunks.map(([stream, bytes]) => Buffer.from(new Uint32Array([stream, bytes.length]).buffer));
+    const stdin = Buffer.concat(chunks.flatMap(([, bytes], i) => [heads[i] ?? bytes, bytes]));
+    const ran = Bun.spawnSync([join(ffi, "build/fuzz-log"), dir, `${limit}`, `${files}`], { stdin, stderr: "pipe" });
+    expect(ran.stderr.toString()).toBe("");
+    expect(ran.exitCode).toBe(0);
+    return readLog(dir);
+  }
+
+  /** Bytes that a terminal or a binary might print: newlines here and there, and lengths around those that matter. */
+  const bytes = fc
+    .tuple(
+      fc.oneof(fc.nat(40), fc.constantFrom(16383, 16384, 16385, 32767), fc.nat(40_000)),
+      fc.constantFrom(0, 2, 50, 20_000),
+      fc.nat(255),
+    )
+    .map(([length, every, fill]) => {
+      const buffer = Buffer.alloc(length, fill);
+      for (let at = every; every > 0 && at < length; at += every) buffer[at] = 10;
+      return buffer;
+    });
+  const chunks = fc.array(fc.tuple(fc.nat(1), bytes), { maxLength: 12 });
+
+  test("gives back each stream's bytes, however they were cut", () => {
+    for (const sample of fc.sample(chunks, { numRuns: 20, seed: 20261122 })) {
+      const log = write(sample, 0, 1).join("");
+      for (const stream of [0, 1]) {
+        const printed = Buffer.concat(sample.filter((c) => c[0] === stream).map((c) => c[1])).toString("latin1");
+        expect(printedIn(log, stream === 0 ? "stdout" : "stderr") === printed).toBe(true);
+      }
+    }
+  });
+
+  test("keeps a tail of it within its bounds when it rotates", () => {
+    for (const sample of fc.sample(chunks, { numRuns: 12, seed: 20261123 })) {
+      const limit = 20_000;
+      const files = write(sample, limit, 2);
+      expect(files.length).toBeLessThanOrEqual(2);
+      for (const file of files) expect(file.length).toBeLessThanOrEqual(limit);
+      const printed = Buffer.concat(sample.filter((c) => c[0] === 0).map((c) => c[1])).toString("latin1");
+      expect(printed.endsWith(printedIn(files.join(""), "stdout"))).toBe(true);
+    }
   });
 });
 
