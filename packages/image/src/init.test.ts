@@ -56,6 +56,11 @@ async function makeTree(root: string): Promise<void> {
     writeFileSync(name, `byte ${byte}`);
   }
   await $`mknod ${at("null")} c 1 3 && mknod ${at("disk")} b 259 1234 && mkfifo ${at("pipe")} && truncate -s 5M ${at("holes")}`.quiet();
+  call("setxattr", undefined, cstr(at("etc")), cstr("user.note"), cstr("hello"), 5, 0);
+  call("setxattr", undefined, cstr(at("etc")), cstr("trusted.overlay.opaque"), cstr("y"), 1, 0);
+  await $`chown 1000:70000 ${at("setuid")} && chown -h 3000000000:5 ${at("absolute")}`.quiet();
+  chmodSync(at("setuid"), 0o6755);
+  // After the owner: chown(2) takes capabilities away.
   call(
     "setxattr",
     undefined,
@@ -65,10 +70,6 @@ async function makeTree(root: string): Promise<void> {
     20,
     0,
   );
-  call("setxattr", undefined, cstr(at("etc")), cstr("user.note"), cstr("hello"), 5, 0);
-  call("setxattr", undefined, cstr(at("etc")), cstr("trusted.overlay.opaque"), cstr("y"), 1, 0);
-  await $`chown 1000:70000 ${at("setuid")} && chown -h 3000000000:5 ${at("absolute")}`.quiet();
-  chmodSync(at("setuid"), 0o6755);
   chmodSync(at("etc/empty"), 0o1777);
   utimesSync(at("etc/hostname"), 1e9, 1e9);
   utimesSync(at("exact"), -1000, -1000);
