@@ -230,6 +230,21 @@ rootTest("removeBridge() leaves other networks and foreign tables alone, the las
   expect(links(host)).toEqual(before);
 });
 
+rootTest("a bridge that somebody else made is used and stays", () => {
+  using host = new Netns();
+  host.output("ip", "link", "add", "br-lan", "type", "bridge");
+  const network = { ...bb0, bridge: "br-lan" };
+  const { index } = host.run(() => ensureBridge(network));
+  using a = attach(host, network, index, "10.88.0.2/16");
+  using server = new Listener(host, PORT);
+  expect(connects(a, "10.88.0.1", PORT)).toBe(true);
+  expect(server.acceptFrom()).toBe("10.88.0.2");
+  expect(host.output("cat", "/proc/sys/net/ipv6/conf/br-lan/disable_ipv6")).toBe("0\n");
+  host.run(() => removeBridge(network));
+  expect(links(host).map(({ ifname }) => ifname)).toContain("br-lan");
+  expect(ruleset(host)).toBe("");
+});
+
 rootTest("ensureBridge() refuses an interface that is no bridge, a foreign table and addresses outside", () => {
   using host = new Netns();
   const code = (network: BridgeNetwork) =>
@@ -242,7 +257,22 @@ rootTest("ensureBridge() refuses an interface that is no bridge, a foreign table
       return undefined;
     });
   expect(code({ ...bb0, bridge: "lo" })).toBe("bridge-name-taken");
-  expect(code({ ...bb0, bridge: "../evil" })).toBe("bad-interface-name");
+  for (const bridge of [
+    "../evil",
+    "all",
+    "default",
+    ".",
+    "-b",
+    "a b",
+    "b%d",
+    "sixteen-chars-xx",
+    "",
+    "b\n",
+    "b\0",
+    "ü",
+  ]) {
+    expect(code({ ...bb0, bridge })).toBe("bad-interface-name");
+  }
   expect(code({ ...bb0, gateway: "10.89.0.1" })).toBe("bad-address");
   expect(code({ ...bb0, gateway: "10.88.0.0" })).toBe("bad-address");
   expect(code({ ...bb0, subnet: "10.88.0.0/31" })).toBe("bad-subnet");

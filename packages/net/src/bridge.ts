@@ -21,7 +21,8 @@ export interface BridgeNetwork {
 
 /**
  * Sees to it that the bridge stands: interface, address, NAT, forwarding. Makes what is missing, also what somebody
- * removed by hand meanwhile; any number of processes may do this at once.
+ * removed by hand meanwhile; any number of processes may do this at once. A bridge that somebody else made is used
+ * as it is, with the gateway's address added.
  *
  * @returns The bridge's index, for `planVeth`.
  * @throws {BoxError} `bad-subnet`, `bad-address`, `bad-interface-name`, `bridge-name-taken`, `no-nftables`, or the errno's name.
@@ -32,7 +33,7 @@ export function ensureBridge(network: BridgeNetwork): { index: number } {
   using socket = new NetlinkSocket(NETLINK.ROUTE);
   const link = findBridge(socket, bridge) ?? makeBridge(socket, network);
   // While the bridge is down: it must not take part in IPv6 for a moment either.
-  if (!link.up) silenceIpv6(bridge);
+  if (!link.up && isOurs(link, network)) silenceIpv6(bridge);
   ensureAddress(socket, network, link.index, subnet);
   // Rules before forwarding: the other way round strangers could route to containers meanwhile.
   ensureZone({ bridge, subnet });
@@ -41,14 +42,17 @@ export function ensureBridge(network: BridgeNetwork): { index: number } {
   return { index: link.index };
 }
 
-/** Removes the bridge and its NAT; containers that still hang on it lose their network. What is gone already is no failure. */
+/**
+ * Removes the bridge and its NAT; containers that still hang on it lose their network. What is gone already is no
+ * failure, and a bridge that stood before `ensureBridge` stays.
+ */
 export function removeBridge(network: BridgeNetwork): void {
   const { bridge } = network;
   const subnet = checkNetwork(network);
   using socket = new NetlinkSocket(NETLINK.ROUTE);
   removeZone({ bridge, subnet });
   const link = findBridge(socket, bridge);
-  if (link === undefined) return;
+  if (link === undefined || !isOurs(link, network)) return;
   const answer = socket.attempt(encodeBatch([deleteLink(link.index)]));
   if (answer.errno !== 0 && answer.errno !== ERRNO.ENODEV) throw refusal(`remove bridge "${bridge}"`, answer);
 }
@@ -94,6 +98,11 @@ function checkNetwork({ bridge, subnet: text, gateway }: BridgeNetwork): Subnet 
     );
   }
   return subnet;
+}
+
+/** Whether `makeBridge` made it: nobody else gives a bridge this hardware address. */
+function isOurs(link: Link, { gateway }: BridgeNetwork): boolean {
+  return link.mac === macFromAddress(gateway);
 }
 
 /** @throws {BoxError} `bridge-name-taken` */

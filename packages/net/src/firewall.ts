@@ -111,8 +111,7 @@ export function removeZone(zone: Zone): void {
 function hasZone(socket: NetlinkSocket, { bridge, subnet }: Zone): boolean {
   const questions = encodeBatch([
     getElements(TABLE, BRIDGES, [{ key: nameKey(bridge) }]),
-    getElements(TABLE, SUBNETS, [{ key: addressKey(subnet.base) }]),
-    getElements(TABLE, SUBNETS, [{ key: addressKey(subnet.broadcast) }]),
+    getElements(TABLE, SUBNETS, [{ key: addressKey(subnet.base) }, { key: addressKey(subnet.broadcast) }]),
   ]);
   return socket.attempt(questions).errno === 0;
 }

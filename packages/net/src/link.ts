@@ -24,6 +24,8 @@ const INFO_BYTES = 16;
 export interface Link {
   readonly index: number;
   readonly up: boolean;
+  /** As `macFromAddress` writes it; empty where there is none. */
+  readonly mac: string;
   /** `bridge`, `veth` and so on; undefined for hardware and the loopback. */
   readonly kind: string | undefined;
 }
@@ -98,11 +100,13 @@ export function deleteLink(index: number): Request {
 export function parseLink({ payload }: Message): Link {
   if (payload.length < INFO_BYTES) throw new BoxError("netlink-malformed", "Cannot read a link: it is cut short");
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
+  const mac = findAttribute(payload, IFLA.ADDRESS, INFO_BYTES) ?? new Uint8Array();
   const linkInfo = findAttribute(payload, IFLA.LINKINFO, INFO_BYTES);
   const kind = linkInfo === undefined ? undefined : findAttribute(linkInfo, IFLA_INFO.KIND);
   return {
     index: view.getInt32(4, true),
     up: (view.getUint32(8, true) & IFF_UP) !== 0,
+    mac: formatMac(mac),
     kind: kind === undefined ? undefined : readText(kind),
   };
 }
@@ -121,6 +125,8 @@ export function checkLinkName(name: string): void {
 
 function isLinkName(name: string): boolean {
   if (name.length < 1 || name.length > 15 || name[0] === "." || name[0] === "-") return false;
+  // Under these two, the sysctls of interfaces are those of the whole host.
+  if (name === "all" || name === "default") return false;
   for (let i = 0; i < name.length; i++) {
     const code = name.charCodeAt(i);
     const isLetter = (code >= 97 && code <= 122) || (code >= 65 && code <= 90);
@@ -148,6 +154,12 @@ function macBytes(mac: string): Uint8Array {
     bytes[i] = value;
   }
   return bytes;
+}
+
+function formatMac(bytes: Uint8Array): string {
+  let text = "";
+  for (const byte of bytes) text += `${text === "" ? "" : ":"}${byte < 16 ? "0" : ""}${byte.toString(16)}`;
+  return text;
 }
 
 function linkName(name: string): Attribute {
