@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { BoxError, isErrno } from "@bantubox/ffi";
 
-export const DEFAULT_APPARMOR_PROFILE = "bantubox-default";
+const DEFAULT_APPARMOR_PROFILE = "bantubox-default";
 
 const ENABLED = "/sys/module/apparmor/parameters/enabled";
 const LOADED = "/sys/kernel/security/apparmor/profiles";

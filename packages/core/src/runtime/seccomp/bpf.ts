@@ -25,7 +25,7 @@ export const BPF = {
 export const DATA = { NR: 0, ARCH: 4, ARGS: 16 } as const;
 
 /** BPF_MAXINSNS: the kernel takes no longer program. */
-export const MAX_INSTRUCTIONS = 4096;
+const MAX_INSTRUCTIONS = 4096;
 
 const INSTRUCTION_BYTES = 8;
 

@@ -139,8 +139,8 @@ describe("the default filter", () => {
 
   test("takes few steps", () => {
     const steps = [...syscallNumbers("x86_64").values()].map((nr) => interpret(x64, { arch: X86_64, nr }).steps);
-    expect(Math.max(...steps)).toBeLessThanOrEqual(24);
-    expect(steps.reduce((sum, n) => sum + n) / steps.length).toBeLessThan(13);
+    expect(Math.max(...steps)).toBeLessThanOrEqual(16);
+    expect(steps.reduce((sum, n) => sum + n) / steps.length).toBeLessThan(12);
     expect(x64.length / 8).toBeLessThan(400);
   });
 });

@@ -4,6 +4,7 @@ import { BoxError } from "@bantubox/ffi";
 import * as z from "zod/mini";
 import { hasCapability } from "../capabilities.ts";
 import type { ProfileSubject } from "./default-profile.ts";
+import { parseExactJson } from "./exact-json.ts";
 import { actionValue, type LinuxSeccomp, type LinuxSyscall, profileError, type SeccompArch } from "./profile.ts";
 
 export interface ProfileFileSubject extends ProfileSubject {
@@ -64,7 +65,7 @@ const NATIVE: Readonly<Record<SeccompArch, { scmp: string; go: string }>> = {
  * @throws {BoxError} `seccomp-profile`
  */
 export function parseSeccompFile(text: string, subject: ProfileFileSubject): LinuxSeccomp {
-  const parsed = file.safeParse(parseExactJson(text));
+  const parsed = file.safeParse(parseJson(text));
   if (!parsed.success) throw describe(parsed.error);
   const { architectures, archMap, syscalls, ...rest } = parsed.data;
   if (architectures?.length && archMap?.length) throw profileError('it has both "architectures" and "archMap"');
@@ -83,18 +84,9 @@ export function parseSeccompFile(text: string, subject: ProfileFileSubject): Lin
   return profile;
 }
 
-/**
- * Parses JSON without losing digits: whole numbers past 2^53 become bigint.
- *
- * @throws {BoxError} `seccomp-profile`
- */
-export function parseExactJson(text: string): unknown {
+function parseJson(text: string): unknown {
   try {
-    return JSON.parse(text, (_, value: unknown, context?: { source?: string }) =>
-      typeof value === "number" && !Number.isSafeInteger(value) && /^\d+$/.test(context?.source ?? "")
-        ? BigInt(context?.source ?? "")
-        : value,
-    );
+    return parseExactJson(text);
   } catch (cause) {
     throw profileError("it is not JSON", cause);
   }
