@@ -81,6 +81,9 @@ export function parseHeader(block: Buffer, at: number, offset: number): RawHeade
     header.devMajor = number(block, at + 329, 8);
     header.devMinor = number(block, at + 337, 8);
     const prefix = isPosix ? posixPrefix(block, at) : gnuPrefix(block, at);
+    if (isStar(block, at) && Number.isNaN(number(block, at + 476, 12) + number(block, at + 488, 12))) {
+      throw tarError(offset, "a header's times are none");
+    }
     if (prefix !== "") header.name = `${prefix}/${header.name}`;
   }
   const { size, mode, uid, gid, mtime, devMajor, devMinor } = header;
@@ -91,10 +94,13 @@ export function parseHeader(block: Buffer, at: number, offset: number): RawHeade
   return header;
 }
 
+/** Schily's star keeps two times at the end of the prefix field. */
+function isStar(block: Buffer, at: number): boolean {
+  return block[at + 262] === 0 && block.toString("latin1", at + 508, at + 512) === "tar\0";
+}
+
 function posixPrefix(block: Buffer, at: number): string {
-  // Schily's star keeps two times at the end of the prefix field.
-  if (block.toString("latin1", at + 508, at + 512) !== "tar\0") return text(block, at + 345, 155);
-  return text(block, at + 345, 131);
+  return text(block, at + 345, isStar(block, at) ? 131 : 155);
 }
 
 /** GNU headers have two times where POSIX has the prefix, but Go before 1.8 wrote a prefix there all the same. */
