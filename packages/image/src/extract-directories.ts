@@ -1,11 +1,9 @@
 import { closeSync } from "node:fs";
-import { attempt, BoxError, ERRNO } from "@bantubox/ffi";
+import { AT, attempt, BoxError, ERRNO, O } from "@bantubox/ffi";
 import {
-  AT,
   check,
   found,
   lookUp,
-  O_NOFOLLOW,
   OPEN_DIRECTORY,
   openInRoot,
   path,
@@ -34,6 +32,21 @@ export function components(name: string): string[] {
   return parts;
 }
 
+/** The directory of what `name` names, as `components` joins it, and its name there: `undefined` for the root itself. */
+export function splitName(name: string): { parent: string; leaf: string | undefined } {
+  const start = name.startsWith("./") ? 2 : 0;
+  const end = name.endsWith("/") ? name.length - 1 : name.length;
+  const plain = start === 0 && end === name.length ? name : name.slice(start, end);
+  // Most names need no work; hidden files look as if they did.
+  if (plain === "" || plain.startsWith(".") || plain.startsWith("/") || plain.includes("/.") || name.includes("//")) {
+    const parts = components(name);
+    const leaf = parts.pop();
+    return { parent: parts.join("/"), leaf };
+  }
+  const slash = plain.lastIndexOf("/");
+  return { parent: slash < 0 ? "" : plain.slice(0, slash), leaf: plain.slice(slash + 1) };
+}
+
 /** Makes a directory where a whiteout of this layer is: it hides the lower one's content from then on, no more and no less. */
 export function replaceWhiteout(parent: number, name: string, where: string): void {
   check(attempt("unlinkat", parent, path(name), 0), "unlinkat", where);
@@ -50,7 +63,7 @@ export function setOpaque(fd: number, where: string): void {
 
 /** Opens a directory in `parent`; a symlink is none (`ENOTDIR`). */
 export function openChild(parent: number, name: string): number {
-  return attempt("openat", parent, path(name), OPEN_DIRECTORY | O_NOFOLLOW);
+  return attempt("openat", parent, path(name), OPEN_DIRECTORY | O.NOFOLLOW);
 }
 
 /**

@@ -1,24 +1,12 @@
-import { addressOf, allocate, attempt, BoxError, ERRNO, SysError } from "@bantubox/ffi";
+import { AT, addressOf, allocate, attempt, BoxError, ERRNO, O, RESOLVE, S_IF, SysError } from "@bantubox/ffi";
 
 /** Longest path that a system call takes, its final NUL not counted. */
 export const MAX_PATH = 4095;
 
-export const O = { WRONLY: 1, CREAT: 0o100, EXCL: 0o200, CLOEXEC: 0o2000000 } as const;
-/** These two differ between the architectures. */
-const O_DIRECTORY = process.arch === "arm64" ? 0o40000 : 0o200000;
-export const O_NOFOLLOW = process.arch === "arm64" ? 0o100000 : 0o400000;
-export const OPEN_DIRECTORY = O_DIRECTORY | O.CLOEXEC;
-export const AT = { FDCWD: -100, SYMLINK_NOFOLLOW: 0x100, REMOVEDIR: 0x200 } as const;
+export const OPEN_DIRECTORY = O.DIRECTORY | O.CLOEXEC;
 
-/** File types of st_mode. */
-export const S_IF = {
-  MT: 0o170000,
-  DIR: 0o040000,
-  CHR: 0o020000,
-  BLK: 0o060000,
-  LNK: 0o120000,
-  FIFO: 0o010000,
-} as const;
+/** The bits of st_mode that hold the file's type, <linux/stat.h>. */
+const S_IFMT = 0o170000;
 
 // One piece of memory for the arguments of every call here: calls are synchronous, and each Worker has its own.
 // The views come before the address is taken.
@@ -73,7 +61,7 @@ export function lookUp(directory: number, name: string): number {
     "statx",
     directory,
     path(name),
-    AT.SYMLINK_NOFOLLOW | (name === "" ? 0x1000 /* AT_EMPTY_PATH */ : 0),
+    AT.SYMLINK_NOFOLLOW | (name === "" ? AT.EMPTY_PATH : 0),
     STATX_BASIC_STATS,
     address + RESULT,
   );
@@ -86,13 +74,13 @@ export function lookUp(directory: number, name: string): number {
   found.mtime = words.getUint32(RESULT + 112, true) + words.getInt32(RESULT + 116, true) * 2 ** 32;
   found.mtimeNs = words.getUint32(RESULT + 120, true);
   const rdev = words.getUint32(RESULT + 128, true) + words.getUint32(RESULT + 132, true);
-  found.isWhiteout = (found.mode & S_IF.MT) === S_IF.CHR && rdev === 0;
+  found.isWhiteout = (found.mode & S_IFMT) === S_IF.CHR && rdev === 0;
   found.device = words.getUint32(RESULT + 136, true) * 2 ** 20 + words.getUint32(RESULT + 140, true);
   return 0;
 }
 
 export function isDirectory(): boolean {
-  return (found.mode & S_IF.MT) === S_IF.DIR;
+  return (found.mode & S_IFMT) === S_IF.DIR;
 }
 
 /** The target of a symlink; a number is -errno, `EINVAL` when `name` is none. */
@@ -121,8 +109,6 @@ export function setXattr(fd: number, name: string, value: string): number {
   return attempt("fsetxattr", fd, path(name), held, held.length, 0);
 }
 
-const RESOLVE_NO_MAGICLINKS = 0x02;
-const RESOLVE_IN_ROOT = 0x10;
 const OPEN_HOW_BYTES = 24;
 
 /**
@@ -136,7 +122,7 @@ export function openInRoot(root: number, name: string): number {
   words.setUint32(RESULT + 4, 0, true);
   words.setUint32(RESULT + 8, 0, true);
   words.setUint32(RESULT + 12, 0, true);
-  words.setUint32(RESULT + 16, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS, true);
+  words.setUint32(RESULT + 16, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS, true);
   words.setUint32(RESULT + 20, 0, true);
   let result = 0;
   // EAGAIN: something anywhere was renamed meanwhile, and the kernel cannot vouch for a "..".

@@ -1,26 +1,22 @@
 import { closeSync, openSync } from "node:fs";
-import { addressOf, attempt, BoxError, ERRNO, SysError } from "@bantubox/ffi";
+import { AT, addressOf, attempt, BoxError, ERRNO, O, S_IF, SysError } from "@bantubox/ffi";
 import {
-  components,
   Directories,
   type OpenDirectory,
   openChild,
   removeTree,
   replaceWhiteout,
   setOpaque,
+  splitName,
 } from "./extract-directories.ts";
 import {
-  AT,
   check,
   found,
   isDirectory,
   lookUp,
-  O,
-  O_NOFOLLOW,
   OPEN_DIRECTORY,
   path,
   quote,
-  S_IF,
   setMtime,
   setXattr,
 } from "./extract-kernel.ts";
@@ -28,7 +24,7 @@ import type { LayerLimits } from "./layer-limits.ts";
 import type { TarEntry, TarSink } from "./tar.ts";
 import { classifyName } from "./whiteout.ts";
 
-const CREATE = O.WRONLY | O.CREAT | O.EXCL | O.CLOEXEC | O_NOFOLLOW;
+const CREATE = O.WRONLY | O.CREAT | O.EXCL | O.CLOEXEC | O.NOFOLLOW;
 
 /** Bits of a mode that only chmod gives. */
 const SPECIAL = 0o7000;
@@ -66,6 +62,9 @@ export class Extractor implements TarSink, Disposable {
   /** Whether directories were settled early: then they are made pending again before something is put into them. */
   #settledEarly = false;
 
+  /** The parent of the entry before, when that was fine. */
+  #checkedParent: string | undefined;
+
   /** The file that is being written, and where it is. */
   #file = -1;
   #entry: TarEntry | undefined;
@@ -83,7 +82,7 @@ export class Extractor implements TarSink, Disposable {
     open,
   }: { directory: string; limits: LayerLimits; open?: OpenDirectory | undefined }) {
     this.#limits = limits;
-    this.#root = openSync(directory, OPEN_DIRECTORY | O_NOFOLLOW);
+    this.#root = openSync(directory, OPEN_DIRECTORY | O.NOFOLLOW);
     this.#umask = process.umask();
     this.#directories = new Directories({
       root: this.#root,
@@ -98,27 +97,16 @@ export class Extractor implements TarSink, Disposable {
 
   begin(entry: TarEntry): void {
     this.#entry = undefined;
-    const parts = components(entry.name);
-    const leaf = parts.pop();
     this.#count(entry);
-    if (parts.length >= this.#limits.depth) {
-      throw new BoxError(
-        "layer-limit",
-        `Cannot extract ${short(entry.name)}: it lies more than ${this.#limits.depth} directories deep`,
-      );
-    }
-    const parentPath = parts.join("/");
+    const { parent, leaf } = splitName(entry.name);
     if (leaf === undefined) {
       this.#rootEntry(entry);
       return;
     }
-    const where = parentPath === "" ? leaf : `${parentPath}/${leaf}`;
-    for (const part of parts) {
-      const kind = classifyName(part).kind;
-      if (kind === "metadata") return;
-      if (kind !== "plain") {
-        throw new BoxError("layer-invalid", `Cannot extract ${short(where)}: whiteouts are no directories`);
-      }
+    const where = parent === "" ? leaf : `${parent}/${leaf}`;
+    if (parent !== this.#checkedParent) {
+      if (!this.#checkParent(parent, where)) return;
+      this.#checkedParent = parent;
     }
 
     const whiteout = classifyName(leaf);
@@ -128,14 +116,14 @@ export class Extractor implements TarSink, Disposable {
       case "invalid":
         throw new BoxError("layer-invalid", `Cannot extract ${short(where)}: the whiteout names nothing`);
       case "opaque":
-        if (parentPath === "") this.isRootOpaque = true;
-        setOpaque(this.#directories.get(parentPath), parentPath);
+        if (parent === "") this.isRootOpaque = true;
+        setOpaque(this.#directories.get(parent), parent);
         return;
       case "hide":
-        this.#hide(this.#directories.get(parentPath), whiteout.name, where);
+        this.#hide(this.#directories.get(parent), whiteout.name, where);
         return;
     }
-    this.#make(entry, this.#directories.get(parentPath), leaf, where);
+    this.#make(entry, this.#directories.get(parent), leaf, where);
   }
 
   data(chunk: Buffer, start: number, stop: number, position: number): void {
@@ -196,6 +184,25 @@ export class Extractor implements TarSink, Disposable {
         `Cannot extract ${short(entry.name)}: its owner ${uid}:${gid} does not exist on Linux`,
       );
     }
+  }
+
+  /** Whether what lies in `parent` is wanted. */
+  #checkParent(parent: string, where: string): boolean {
+    const parts = parent === "" ? [] : parent.split("/");
+    if (parts.length >= this.#limits.depth) {
+      throw new BoxError(
+        "layer-limit",
+        `Cannot extract ${short(where)}: it lies more than ${this.#limits.depth} directories deep`,
+      );
+    }
+    for (const part of parts) {
+      const { kind } = classifyName(part);
+      if (kind === "metadata") return false;
+      if (kind !== "plain") {
+        throw new BoxError("layer-invalid", `Cannot extract ${short(where)}: whiteouts are no directories`);
+      }
+    }
+    return true;
   }
 
   #rootEntry(entry: TarEntry): void {
@@ -296,9 +303,8 @@ export class Extractor implements TarSink, Disposable {
   }
 
   #makeHardlink(entry: TarEntry, parent: number, leaf: string, where: string): void {
-    const parts = components(entry.linkname);
-    const source = parts.pop() ?? ".";
-    const sourceParent = this.#directories.open(parts.join("/"));
+    const { parent: from, leaf: source = "." } = splitName(entry.linkname);
+    const sourceParent = this.#directories.open(from);
     try {
       if (sourceParent < 0 || lookUp(sourceParent, source) < 0 || found.isWhiteout) throw noSource(entry, where);
       if (isDirectory()) {

@@ -4,7 +4,7 @@ import { lstatSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:
 import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import fc from "fast-check";
-import { walkInRoot } from "./extract-directories.ts";
+import { components, splitName, walkInRoot } from "./extract-directories.ts";
 import { describeTree, temporaryDirectory } from "./extract-fixture.ts";
 import { extractLayer, type LayerOptions, type LayerResult } from "./layer.ts";
 import { type FixtureEntry, tarOf } from "./tar-fixture.ts";
@@ -43,6 +43,20 @@ function tree(): string[] {
 }
 
 const hello = "5 aaf4c61ddcc5";
+
+test("splitName() takes its short way to the same end", () => {
+  const name = fc
+    .array(fc.constantFrom("a", ".", "..", "", ".b", "c.", "/", "d e"), { maxLength: 6 })
+    .map((parts) => parts.join("/"));
+  fc.assert(
+    fc.property(name, (path) => {
+      const parts = components(path);
+      const leaf = parts.pop();
+      expect(splitName(path)).toEqual({ parent: parts.join("/"), leaf });
+    }),
+    { numRuns: 1000 },
+  );
+});
 
 describe.skipIf(!isRoot)("extractLayer()", () => {
   test("verifies digests and says what it read", async () => {
@@ -196,6 +210,41 @@ describe.skipIf(!isRoot)("extractLayer()", () => {
     await extract(tarOf(...entries.reverse()));
     expect(tree()).toEqual(expected);
     expect((await extract(tarOf({ name: ".wh..wh..opq" }))).isRootOpaque).toBe(true);
+  });
+
+  test("hides in the kernel's overlay what it should, and nothing more (TAR-03)", async () => {
+    const lower = join(temporary, "lower");
+    mkdirSync(lower);
+    const base = tarOf(
+      { name: "gone", data: "x" },
+      { name: "stays", data: "hello" },
+      { name: "gone-dir/file", data: "x" },
+      { name: "emptied/file", data: "x" },
+      { name: "again/old", data: "x" },
+      { name: "merged/old", data: "hello" },
+    );
+    await extractLayer({ blob: chunked(base, 4096), directory: lower });
+    await extract(
+      tarOf(
+        { name: ".wh.gone" },
+        { name: ".wh.gone-dir" },
+        { name: "emptied/.wh..wh..opq" },
+        { name: "emptied/new", data: "hello" },
+        { name: ".wh.again" },
+        { name: "again/new", data: "hello" },
+        { name: "merged/new", data: "hello" },
+      ),
+    );
+    const script = `mount -t overlay overlay -o ro,lowerdir=${root}:${lower} ${temporary}/outer && cd ${temporary}/outer && find . -type f | sort`;
+    const { stdout, stderr } = spawnSync("unshare", ["--mount", "sh", "-ec", script], { encoding: "utf8" });
+    expect(stderr).toBe("");
+    expect(stdout.trim().split("\n")).toEqual([
+      "./again/new",
+      "./emptied/new",
+      "./merged/new",
+      "./merged/old",
+      "./stays",
+    ]);
   });
 
   test.each(["a/.wh.", "a/.wh..", "a/.wh...", "a/.wh.dir/file"])("refuses the whiteout %p (TAR-03)", async (name) => {
