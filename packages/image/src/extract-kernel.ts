@@ -1,7 +1,7 @@
 import { AT, addressOf, allocate, attempt, BoxError, ERRNO, O, RESOLVE, S_IF, SysError } from "@bantubox/ffi";
 
 /** Longest path that a system call takes, its final NUL not counted. */
-export const MAX_PATH = 4095;
+const MAX_PATH = 4095;
 
 export const OPEN_DIRECTORY = O.DIRECTORY | O.CLOEXEC;
 

@@ -22,7 +22,7 @@ export async function* readFile(path: string): AsyncGenerator<Uint8Array> {
 }
 
 /** How the stream that starts with `bytes` (four of them, if it has so many) is compressed. */
-export function detectCompression(bytes: Uint8Array): Compression {
+function detectCompression(bytes: Uint8Array): Compression {
   const [a, b, c, d] = bytes;
   if (a === 0x1f && b === 0x8b && c === 0x08) return "gzip";
   if (a === 0x28 && b === 0xb5 && c === 0x2f && d === 0xfd) return "zstd";

@@ -58,7 +58,7 @@ test("splitName() takes its short way to the same end", () => {
   );
 });
 
-describe.skipIf(!isRoot)("extractLayer()", () => {
+describe.skipIf(!isRoot)(`extractLayer()${isRoot ? "" : " (skipped: owners and devices need root)"}`, () => {
   test("verifies digests and says what it read", async () => {
     const archive = tarOf({ name: "a", data: "hello" });
     const blob = gzipSync(archive);
@@ -236,7 +236,7 @@ describe.skipIf(!isRoot)("extractLayer()", () => {
       ),
     );
     const script = `mount -t overlay overlay -o ro,lowerdir=${root}:${lower} ${temporary}/outer && cd ${temporary}/outer && find . -type f | sort`;
-    const { stdout, stderr } = spawnSync("unshare", ["--mount", "sh", "-ec", script], { encoding: "utf8" });
+    const { stdout, stderr } = spawnSync("sh", ["-ec", `unshare --mount sh -ec '${script}'`], { encoding: "utf8" });
     expect(stderr).toBe("");
     expect(stdout.trim().split("\n")).toEqual([
       "./again/new",
@@ -509,10 +509,10 @@ describe.skipIf(!isRoot)("extractLayer()", () => {
 
   test("settles directories early when there are very many, and again after that", async () => {
     const long = "n".repeat(80);
-    const names = Array.from({ length: 300 }, (_, i) => `${long}/${long}/${long}/${long}/${i}`);
+    const names = Array.from({ length: 120 }, (_, i) => `${long}/${long}/${long}/${long}/${i}`);
     const entries = names.map((name) => ({ name, type: "5", mode: 0o2755, gid: 7, mtime: 1000, pax: { path: name } }));
     const archive = tarOf(...entries, ...entries, { name: "f", pax: { path: `${names[0]}/f` }, data: "hello" });
-    await extract(archive, { limits: { pendingCharacters: 50_000 } });
+    await extract(archive, { limits: { pendingCharacters: 15_000 } });
     const { mtimeMs, mode, gid } = lstatSync(join(root, names[0] as string));
     expect([mtimeMs, mode, gid]).toEqual([1_000_000, 0o42755, 7]);
     expect(lstatSync(join(root, `${names[0]}/f`)).gid).toBe(0);
@@ -525,12 +525,12 @@ describe.skipIf(!isRoot)("extractLayer()", () => {
       const zeros = new Uint8Array(1 << 20);
       const name = entryOf({ name: "x", type: "x", data: paxOf({ "SCHILY.xattr.trusted.big": "v".repeat(1 << 19), comment: "c".repeat(1 << 18) }) });
       async function* blob() {
-        for (let i = 0; i < 100; i++) {
+        for (let i = 0; i < 60; i++) {
           yield name;
           yield entryOf({ name: "small" });
         }
-        yield entryOf({ name: "big", size: 300 << 20 });
-        for (let i = 0; i < 300; i++) yield zeros;
+        yield entryOf({ name: "big", size: 100 << 20 });
+        for (let i = 0; i < 100; i++) yield zeros;
         yield zeros.subarray(0, 1024);
       }
       Bun.gc(true);
@@ -542,7 +542,7 @@ describe.skipIf(!isRoot)("extractLayer()", () => {
     const { stdout, stderr } = spawnSync(process.execPath, ["-e", script, root], { encoding: "utf8" });
     expect(stderr).toBe("");
     expect(Number(stdout)).toBeLessThan(64 << 20);
-    expect(lstatSync(join(root, "big")).size).toBe(300 << 20);
+    expect(lstatSync(join(root, "big")).size).toBe(100 << 20);
   });
 
   test.each(["v7", "ustar", "gnu", "oldgnu", "posix"])("makes what GNU tar makes of its %s format", async (format) => {
@@ -601,7 +601,7 @@ describe.skipIf(!isRoot)("extractLayer()", () => {
         else expect(found).toEqual(expected);
         expect(readFileSync(join(temporary, "outer", "c"), "utf8")).toBe("canary");
       }),
-      { numRuns: 150 },
+      { numRuns: 100 },
     );
   });
 });

@@ -60,7 +60,7 @@ export function paxOf(records: Record<string, string | Buffer>): Buffer {
   return Buffer.concat(parts);
 }
 
-export function seal(block: Buffer): void {
+function seal(block: Buffer): void {
   block.fill(" ", 148, 156);
   const sum = block.reduce((total, byte) => total + byte, 0);
   octal(block, 148, 8, sum);

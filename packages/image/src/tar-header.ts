@@ -116,7 +116,7 @@ function isTime(block: Buffer, at: number): boolean {
 }
 
 /** A field's bytes before its first NUL. */
-export function text(block: Buffer, at: number, length: number): string {
+function text(block: Buffer, at: number, length: number): string {
   let end = at;
   while (end < at + length && block[end] !== 0) end++;
   return end === at ? "" : block.toString("latin1", at, end);

@@ -5,7 +5,7 @@ import { isValidMap, mapOfRecords, readOldMap, type SparseMap, SparseMapText, sp
 /** Extended headers, GNU names and sparse maps stop here, as in Go's reader. */
 const MAX_META_BYTES = 1 << 20;
 
-export type TarType = "file" | "hardlink" | "symlink" | "char" | "block" | "directory" | "fifo" | "unsupported";
+type TarType = "file" | "hardlink" | "symlink" | "char" | "block" | "directory" | "fifo" | "unsupported";
 
 const TYPES: Readonly<Record<string, TarType>> = {
   "0": "file",
