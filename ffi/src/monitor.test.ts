@@ -412,15 +412,7 @@ describe("a reader that is stuck", () => {
     const pid = Number(await until(() => box.read("pid").trim(), "its pid"));
     const monitor = parentOf(pid);
     const rss = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${monitor}/status`, "utf8"))?.[1]);
-    // In state S inside of a write the command is held up.
-    let size = -1;
-    await until(() => {
-      const now = box.log().length;
-      const still = now === size;
-      size = now;
-      Bun.sleepSync(20);
-      return still && now > 0;
-    }, "held up");
+    await heldUp(box);
     expect(rss()).toBeLessThan(400);
     process.kill(pid, "SIGUSR1");
     const ended = client.exited;
@@ -444,12 +436,28 @@ describe("a reader that is stuck", () => {
     expect(box.logged("stdout") === text).toBe(true);
   });
 
-  test("like a pager gets everything, though the container ended long ago", async () => {
-    const box = new Container({ script: "seq 40000" });
+  /** Waits until a command that prints all the time is held up. */
+  async function heldUp(box: Container) {
+    let size = -1;
+    await until(() => {
+      const now = box.log().length;
+      const still = now === size;
+      size = now;
+      Bun.sleepSync(20);
+      return still && now > 0;
+    }, "held up");
+  }
+
+  test("like a pager gets everything, though the container was killed long ago", async () => {
+    const box = new Container({ script: "echo $$ > $DIR/pid; exec yes" });
     const [read, write] = ownPipe();
     const client = Bun.spawn(box.command, { stdout: write });
     closeSync(write);
-    await until(() => box.read("exit"), "the end is recorded while nobody reads");
+    await heldUp(box);
+    const killed = Date.now();
+    process.kill(Number(box.read("pid")), "SIGKILL");
+    await until(() => box.read("engine"), "the monitor's end while nobody reads");
+    expect(Date.now() - killed).toBeLessThan(1500);
     let text = "";
     const buffer = Buffer.alloc(65536);
     for (;;) {
@@ -458,8 +466,26 @@ describe("a reader that is stuck", () => {
       text += buffer.toString("latin1", 0, n);
     }
     closeSync(read);
-    expect(text.trim().split("\n").length).toBe(40_000);
-    expect(await client.exited).toBe(0);
+    expect(await client.exited).toBe(137);
+    expect(text.length).toBeGreaterThan(200_000);
+    expect(box.logged("stdout") === text).toBe(true);
+  });
+
+  test("is the command itself: the input of two clients waits, costs no time, and comes whole", async () => {
+    const script = "echo $$; while ! test -e $DIR/go; do sleep 0.02; done; head -c 4000000 | wc -c; exit 2";
+    const box = new Container({ script, flags: MONITOR.DETACH | MONITOR.STDIN });
+    await run(box.command);
+    const pid = Number(await until(() => box.logged("stdout"), "its pid"));
+    const input = Buffer.alloc(2_000_000, "x");
+    const clients = [0, 1].map(() => Bun.spawn(box.attach(), { stdin: input, stdout: "ignore" }));
+    const ticks = () => Number(stat(parentOf(pid))[11]) + Number(stat(parentOf(pid))[12]);
+    await Bun.sleep(30);
+    const spent = ticks();
+    await Bun.sleep(150);
+    expect(ticks() - spent).toBeLessThan(5);
+    writeFileSync(box.path("go"), "");
+    expect(await Promise.all(clients.map((client) => client.exited))).toEqual([2, 2]);
+    expect(box.logged("stdout")).toBe(`${pid}\n4000000\n`);
   });
 });
 
