@@ -157,7 +157,11 @@ static long write_file(const uint64_t *a)
 	return error;
 }
 
-/* execvp's rule: the first path that is there decides; one that may not be executed is remembered. */
+/*
+ * execvp's rule: the first path that is there decides; one that may not be
+ * executed is remembered. ENOENT for a file that exists means its interpreter
+ * or loader, which only this place can still tell: that is ELIBACC.
+ */
 static long execute(const uint64_t *a)
 {
 	char *const *paths = (char *const *)(uintptr_t)a[0];
@@ -166,6 +170,8 @@ static long execute(const uint64_t *a)
 	for (; *paths; paths++) {
 		long error = SYS_3(__NR_execve, *paths, a[1], a[2]);
 
+		if (error == -ENOENT && !SYS_4(__NR_faccessat, AT_FDCWD, *paths, 0, 0))
+			return -ELIBACC;
 		if (error == -EACCES)
 			found = error;
 		else if (error != -ENOENT && error != -ENOTDIR)

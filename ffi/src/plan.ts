@@ -72,6 +72,11 @@ export class Reg {
     }
     this.index = index;
   }
+
+  /** The neighbour: a fork leaves the pidfd there. */
+  next(): Reg {
+    return new Reg(this.index + 1);
+  }
 }
 
 /** Bytes inside the plan, by their offset; the trampoline sees their address. */

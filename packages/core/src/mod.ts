@@ -1,1 +1,119 @@
-export {};
+/**
+ * BantuBox as a library: everything that `bb` does is a function here.
+ *
+ * What a start needs is loaded at once; the rest when it is first called.
+ */
+export { BoxError, isErrno } from "@bantubox/ffi";
+export type { ImageSummary, InitOptions, PullOptions, PullProgress, PullResult, Removed } from "@bantubox/image";
+export { collectGarbage, copyTree, listImages, pullImage } from "@bantubox/image";
+export type { AttachOptions } from "./engine/attach.ts";
+export type { Check } from "./engine/doctor.ts";
+export { type Engine, type EngineOptions, openEngine } from "./engine/engine.ts";
+export { execDetached, execForeground } from "./engine/exec.ts";
+export type { PullHooks } from "./engine/images.ts";
+export type { Info, Version } from "./engine/info.ts";
+export type { ContainerSummary } from "./engine/list.ts";
+export type { LogEntry, LogOptions } from "./engine/logs.ts";
+export type { ContainerOptions, ExecOptions, MountOption, ResourceOptions, UlimitOption } from "./engine/options.ts";
+export type { RemoveContainerOptions } from "./engine/remove.ts";
+export { createContainer, runDetached, runForeground, startContainer, startForeground } from "./engine/run.ts";
+export type { StopOptions } from "./engine/stop.ts";
+
+import { removeImage as deleteImage, type InitOptions, initImage as makeImage, type Removed } from "@bantubox/image";
+import type { AttachOptions } from "./engine/attach.ts";
+import type { Check } from "./engine/doctor.ts";
+import type { Engine } from "./engine/engine.ts";
+import type { Info, Version } from "./engine/info.ts";
+import type { ContainerSummary } from "./engine/list.ts";
+import type { LogEntry, LogOptions } from "./engine/logs.ts";
+import type { RemoveContainerOptions } from "./engine/remove.ts";
+import type { StopOptions } from "./engine/stop.ts";
+
+/** Becomes another client of a running container; see engine/attach.ts. */
+export async function attachForeground(engine: Engine, idOrName: string, options?: AttachOptions): Promise<never> {
+  return (await import("./engine/attach.ts")).attachForeground(engine, idOrName, options);
+}
+
+/** The containers, the newest first; see engine/list.ts. */
+export async function listContainers(engine: Engine, options?: { all?: boolean }): Promise<ContainerSummary[]> {
+  return (await import("./engine/list.ts")).listContainers(engine, options);
+}
+
+/** A container or image in the shape of Docker's JSON; see engine/inspect.ts. */
+export async function inspect(
+  engine: Engine,
+  idOrName: string,
+  kind?: "container" | "image",
+): Promise<Record<string, unknown>> {
+  return (await import("./engine/inspect.ts")).inspect(engine, idOrName, kind);
+}
+
+/** What a container has printed; see engine/logs.ts. */
+export async function* readLogs(engine: Engine, idOrName: string, options?: LogOptions): AsyncGenerator<LogEntry> {
+  yield* (await import("./engine/logs.ts")).readLogs(engine, idOrName, options);
+}
+
+/** Asks a container to end, and kills it when it does not; see engine/stop.ts. */
+export async function stopContainer(engine: Engine, idOrName: string, options?: StopOptions): Promise<string> {
+  return (await import("./engine/stop.ts")).stopContainer(engine, idOrName, options);
+}
+
+/** Sends a signal to a container's first process; see engine/stop.ts. */
+export async function killContainer(engine: Engine, idOrName: string, signal?: string): Promise<string> {
+  return (await import("./engine/stop.ts")).killContainer(engine, idOrName, signal);
+}
+
+/** Waits for a container to end; see engine/wait.ts. */
+export async function waitContainer(engine: Engine, idOrName: string): Promise<number> {
+  return (await import("./engine/wait.ts")).waitContainer(engine, idOrName);
+}
+
+/** Removes a container; see engine/remove.ts. */
+export async function removeContainer(
+  engine: Engine,
+  idOrName: string,
+  options?: RemoveContainerOptions,
+): Promise<string> {
+  return (await import("./engine/remove.ts")).removeContainer(engine, idOrName, options);
+}
+
+/** Gives a container another name; see engine/remove.ts. */
+export async function renameContainer(engine: Engine, idOrName: string, name: string): Promise<void> {
+  (await import("./engine/remove.ts")).renameContainer(engine, idOrName, name);
+}
+
+/** Takes an image's name away, or deletes it, unless a container is made of it. */
+export async function removeImage(engine: Engine, name: string, options: { force?: boolean } = {}): Promise<Removed> {
+  const { containersOf } = await import("./engine/container.ts");
+  return await deleteImage(engine, name, { ...options, inUse: (id) => containersOf(engine, id) });
+}
+
+/** Makes an image of a directory. @returns Its ID. */
+export async function initImage(
+  engine: Engine,
+  directory: string,
+  name: string,
+  options?: InitOptions,
+): Promise<string> {
+  return (await makeImage(engine, directory, name, options)).id;
+}
+
+/** What this engine holds, and what the host gives it; see engine/info.ts. */
+export async function info(engine: Engine): Promise<Info> {
+  return await (await import("./engine/info.ts")).info(engine);
+}
+
+/** Versions of everything; see engine/info.ts. */
+export async function version(): Promise<Version> {
+  return (await import("./engine/info.ts")).version();
+}
+
+/** What the host lacks; see engine/doctor.ts. */
+export async function doctor(engine: Engine): Promise<{ checks: Check[] }> {
+  return (await import("./engine/doctor.ts")).doctor(engine);
+}
+
+/** Says why a start failed, for the trampoline; see engine/failed.ts. */
+export async function internalFailed(args: readonly string[]): Promise<never> {
+  return (await import("./engine/failed.ts")).internalFailed(args);
+}

@@ -57,3 +57,8 @@ export async function archiveLayer(store: ImageStore, layer: string): Promise<As
   const { archiveTree } = await import("./archive.ts");
   return archiveTree(`${layersDirectory(store)}/${layer}`);
 }
+
+/** Copies a tree into an empty directory, as it is; see copy.ts. */
+export async function copyTree(source: string, target: string): Promise<number> {
+  return (await import("./copy.ts")).copyTree(source, target);
+}

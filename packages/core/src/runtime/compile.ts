@@ -30,6 +30,8 @@ export interface StartContext {
   readonly root: RootFs;
   /** Absolute: `containers/<id>` of the store, which exists. */
   readonly directory: string;
+  /** Number of a descriptor of `directory` that holds the container's lock; the monitor keeps it until the end. */
+  readonly lockFd: number;
   /** Absolute: `<id>` of the run directory, whose parent exists. */
   readonly runDirectory: string;
   readonly cgroupHost: CgroupHost;
@@ -66,6 +68,8 @@ const NAMESPACE: Readonly<Record<NamespaceType, number>> = {
 };
 
 const ATTACH_BACKLOG = 16;
+const F_DUPFD_CLOEXEC = 1030;
+const FIRST_FREE = 3;
 
 /** Compiles the start of a container, in the order in which the kernel sees it. */
 export function compileStart(context: StartContext): Uint8Array<ArrayBuffer> {
@@ -119,9 +123,11 @@ function compilePrepare(
   const { plan } = build;
   const steps = plan.prepare;
   const directoryFlags = O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
-  steps.sys("openat", AT.FDCWD, context.directory, directoryFlags).into(registers.directory).tag(TAG.STATE);
+  steps.sys("fcntl", context.lockFd, F_DUPFD_CLOEXEC, FIRST_FREE).into(registers.directory).tag(TAG.STATE);
+  steps.sys("close", context.lockFd);
   steps.sys("mkdirat", AT.FDCWD, context.runDirectory, 0o700).tolerate(ERRNO.EEXIST).tag(TAG.STATE);
   steps.sys("openat", AT.FDCWD, context.runDirectory, directoryFlags).into(registers.run).tag(TAG.STATE);
+  steps.sys("unlinkat", registers.directory, RECORD.exit, 0).tolerate(ERRNO.ENOENT).tag(TAG.STATE);
   for (const [name, content] of context.files) {
     const flags = O.WRONLY | O.CREAT | O.TRUNC | O.NOFOLLOW;
     const length = Buffer.byteLength(content);

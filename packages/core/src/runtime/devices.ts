@@ -1,4 +1,4 @@
-import { AT, BoxError, ERRNO, MOVE_MOUNT, O, OPEN_TREE, type Reg, S_IF } from "@bantubox/ffi";
+import { AT, BoxError, ERRNO, MOVE_MOUNT, OPEN_TREE, type Reg, S_IF } from "@bantubox/ffi";
 import type { Build } from "./build.ts";
 import type { Device } from "./spec.ts";
 import { TAG } from "./tags.ts";

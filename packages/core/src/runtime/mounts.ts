@@ -46,10 +46,9 @@ interface Options {
 /** Attaches one mount of config.json, in the order that it has there. */
 export function addMount(build: Build, mount: Mount, cgroups: CgroupHost): void {
   const options = parseOptions(mount.options ?? []);
-  if (options.bind !== undefined || mount.type === "bind") return addBind(build, mount, options);
-  if (mount.type === "cgroup" || mount.type === "cgroup2")
-    return addCgroups(build, mount.destination, options, cgroups);
-  addFileSystem(build, mount, options);
+  if (options.bind !== undefined || mount.type === "bind") addBind(build, mount, options);
+  else if (mount.type === "cgroup" || mount.type === "cgroup2") addCgroups(build, mount.destination, options, cgroups);
+  else addFileSystem(build, mount, options);
 }
 
 function parseOptions(texts: readonly string[]): Options {
@@ -127,7 +126,8 @@ function addCgroups(build: Build, destination: string, options: Options, cgroups
   const { plan, root, scratch, tree } = build;
   const steps = plan.child;
   if (cgroups.mode === "v2") {
-    return addFileSystem(build, { destination, type: "cgroup2", source: "cgroup" }, { ...options, data: "" });
+    addFileSystem(build, { destination, type: "cgroup2", source: "cgroup" }, { ...options, data: "" });
+    return;
   }
   const flags = MS.NOSUID | MS.NODEV | MS.NOEXEC;
   addFileSystem(

@@ -8,8 +8,10 @@ export interface Stdio {
   readonly tty: boolean;
   /** stdin stays open (-i); without it the container reads /dev/null. */
   readonly interactive: boolean;
-  /** The calling process relays its own stdin, stdout and stderr. */
+  /** The calling process relays its own stdout and stderr. */
   readonly attach: boolean;
+  /** It also relays its stdin. */
+  readonly forward: boolean;
 }
 
 /** The ends of the pipes: [the container's, the monitor's]. Undefined where there is none. */
@@ -19,12 +21,12 @@ export interface Pipes {
   readonly stderr: readonly [Reg, Reg] | undefined;
 }
 
-export function monitorFlags({ tty, interactive, attach }: Stdio): number {
+export function monitorFlags({ tty, attach, forward }: Stdio): number {
   return (
     (tty ? MONITOR.TTY : 0) |
-    (interactive ? MONITOR.STDIN : 0) |
+    (forward ? MONITOR.STDIN : 0) |
     (attach ? MONITOR.ATTACH : MONITOR.DETACH) |
-    (attach && interactive && !tty ? MONITOR.STDIN_ONCE : 0)
+    (attach && forward && !tty ? MONITOR.STDIN_ONCE : 0)
   );
 }
 

@@ -1,0 +1,310 @@
+import { closeSync, mkdirSync, openSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { isAbsolute, resolve } from "node:path";
+import { type CgroupHost, detectCgroups } from "@bantubox/cgroup";
+import { BoxError, type Fd, isErrno } from "@bantubox/ffi";
+import { HOST_IMAGE, type Image, layersDirectory } from "@bantubox/image";
+import { FILE_OPTION } from "../runtime/mounts.ts";
+import type { RootFs } from "../runtime/rootfs.ts";
+import type { Mount, Spec } from "../runtime/spec.ts";
+import { buildSpec, hostnameOf } from "./build-spec.ts";
+import { type Container, checkName, findContainer, type Launch } from "./container.ts";
+import { DEFAULT_DETACH_KEYS, DEFAULT_STOP_TIMEOUT_SEC } from "./defaults.ts";
+import { cgroupPath, containerDirectory, type Engine } from "./engine.ts";
+import { openDirectory, openLayers } from "./image-root.ts";
+import { findOrPull, type PullHooks } from "./images.ts";
+import { tryLock } from "./lock.ts";
+import { randomName } from "./names.ts";
+import type { ContainerOptions } from "./options.ts";
+import { parseSignal } from "./signals.ts";
+import { removeRows, sweepEnded } from "./sweep.ts";
+import { resolveMounts, type UserMounts } from "./user-mounts.ts";
+import { type Identity, resolveUser } from "./users.ts";
+import { volumeDirectory } from "./volumes.ts";
+
+/** A container that exists, and what its start would otherwise have to read again. */
+export interface Created {
+  readonly container: Container;
+  /** The container's lock, which the monitor takes over; whoever does not start it closes it. */
+  readonly lock: Fd;
+  readonly spec: Spec;
+  readonly cgroupHost: CgroupHost;
+}
+
+/** What a container's root is made from. */
+interface Source {
+  readonly image: Image;
+  /** For the row: the image's ID, or the directory. */
+  readonly id: string;
+  readonly name: string;
+  /** Lower layers from top to bottom, below `base`. */
+  readonly base: string;
+  readonly layers: readonly string[];
+}
+
+/**
+ * Makes a container: its row, its directory, its config.json. Nothing runs yet.
+ *
+ * The directory comes first, locked: one without a row and without a holder of
+ * its lock is left over from something that was killed, and is swept.
+ *
+ * @param isStarted Whether the caller starts it at once, so that the row says so from the beginning.
+ */
+export async function makeContainer(
+  engine: Engine,
+  options: ContainerOptions,
+  hooks: PullHooks = {},
+  isStarted = false,
+): Promise<Created> {
+  if (options.name !== undefined) checkName(options.name);
+  const source = await findSource(engine, options, hooks);
+  const id = Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");
+  const { config } = source.image;
+  const identity = identify(engine, source, options.user ?? config.user);
+  const hostname = hostnameOf(options, id);
+  const network = networkOf(engine, options.network ?? "bridge");
+  const cgroupHost = detectCgroups();
+  const launch = launchOf(engine, options, source, { id, hostname, network });
+  const userMounts = resolveMounts(engine, options.mounts ?? [], config.volumes);
+  const spec = await buildSpec({
+    id,
+    options,
+    config,
+    identity,
+    hostname,
+    network,
+    mounts: [...fileMounts(engine, id, userMounts.mounts), ...userMounts.mounts],
+    cgroupHost,
+    cgroupsPath: cgroupPath(id),
+    // The host's root as an image shows everything but the engine's own store.
+    maskedPaths: source.image === HOST_IMAGE ? [engine.root, engine.runRoot] : [],
+  });
+  const lock = makeDirectory(engine, id);
+  try {
+    const container = insertRow(engine, options, launch, { id, source, isStarted, volumes: userMounts.volumes });
+    fillDirectory(engine, id, spec);
+    await fillVolumes(engine, source, userMounts);
+    if (options.cidfile !== undefined) writeCidfile(options.cidfile, id);
+    return { container, lock, spec, cgroupHost };
+  } catch (error) {
+    rmSync(containerDirectory(engine, id), { recursive: true, force: true });
+    removeRows(engine, id);
+    lock.close();
+    throw error;
+  }
+}
+
+async function findSource(engine: Engine, options: ContainerOptions, hooks: PullHooks): Promise<Source> {
+  const { image: name } = options;
+  if (/^(\/|\.\/|\.\.\/|\.$|\.\.$)/.test(name)) {
+    const path = resolve(name);
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) {
+      throw new BoxError("no-such-path", `Cannot use "${path}" as a root: it is not a directory`, {
+        hint: "A name that starts with '/', './' or '../' is a directory; an image's name starts with a letter or digit",
+      });
+    }
+    return {
+      image: { ...HOST_IMAGE, id: path, name: path, config: { ...HOST_IMAGE.config, cmd: [] } },
+      id: path,
+      name: "",
+      base: "/",
+      layers: [path],
+    };
+  }
+  if (options.rootfsRw) {
+    throw new BoxError("bad-option", `Cannot write through to image "${name}": only a root directory can be written`, {
+      hint: "Leave out --rootfs-rw, or name a directory such as ./rootfs",
+    });
+  }
+  const image = await findOrPull(engine, name, options, hooks);
+  if (image.kind === "host") return { image, id: image.id, name: "host", base: "/", layers: ["/"] };
+  return {
+    image,
+    id: image.id,
+    name: image.name || name,
+    base: layersDirectory(engine),
+    layers: image.layers.toReversed(),
+  };
+}
+
+/** An image's users never change, so they are looked up once; a directory's may, so they are always. */
+function identify(engine: Engine, source: Source, user: string): Identity {
+  const isFixed = source.image.kind !== "host";
+  if (isFixed) {
+    const row = engine.database
+      .query<{ identity: string }, [string, string]>("SELECT identity FROM image_user WHERE image = ? AND user = ?")
+      .get(source.id, user);
+    if (row !== null) return JSON.parse(row.identity) as Identity;
+  }
+  using root: Fd = isFixed ? openLayers(source.base, source.layers) : openDirectory(source.layers[0] ?? "/");
+  const identity = resolveUser(root.raw, user);
+  if (isFixed) {
+    engine.database
+      .query("INSERT OR IGNORE INTO image_user (image, user, identity) VALUES (?, ?, ?)")
+      .run(source.id, user, JSON.stringify(identity));
+  }
+  return identity;
+}
+
+function networkOf(engine: Engine, text: string): string {
+  if (text === "none" || text === "host" || text === "bridge") return text;
+  if (text === "default") return "bridge";
+  if (text.startsWith("container:")) {
+    const other = findContainer(engine, text.slice("container:".length));
+    if (other !== undefined) return `container:${other.id}`;
+  }
+  throw new BoxError("no-such-network", `Cannot join the network ${JSON.stringify(text)}: there is none of that name`, {
+    hint: 'Known are "bridge", "host", "none" and "container:NAME"',
+  });
+}
+
+function launchOf(
+  engine: Engine,
+  options: ContainerOptions,
+  source: Source,
+  { id, hostname, network }: { id: string; hostname: string; network: string },
+): Launch {
+  const { config } = source.image;
+  const stopSignal = options.stopSignal ?? (config.stopSignal === "" ? "SIGTERM" : config.stopSignal);
+  parseSignal(stopSignal);
+  return {
+    root: rootOf(engine, options, source, containerDirectory(engine, id)),
+    tty: options.tty === true,
+    interactive: options.interactive === true,
+    init: options.init === true,
+    network,
+    hostname,
+    detachKeys: options.detachKeys ?? DEFAULT_DETACH_KEYS,
+    stopSignal,
+    stopTimeoutSec: options.stopTimeoutSec ?? DEFAULT_STOP_TIMEOUT_SEC,
+    entrypoint: options.entrypoint ?? config.entrypoint,
+    command: options.command,
+    labels: [
+      ...config.labels.filter(([key]) => !Object.hasOwn(options.labels ?? {}, key)),
+      ...Object.entries(options.labels ?? {}),
+    ],
+    privileged: options.privileged === true,
+  };
+}
+
+function rootOf(engine: Engine, options: ContainerOptions, source: Source, directory: string): RootFs {
+  const [path = "/"] = source.layers;
+  if (options.rootfsRw) return { kind: "directory", path, directory };
+  // Overlay takes no upper layer that lies within its lower one, on the same file system.
+  if (source.image.kind === "host" && holds(path, engine.root))
+    return { kind: "memory-overlay", lower: path, directory };
+  const isVolatile = options.autoRemove === true;
+  return { kind: "overlay", base: source.base, lower: source.layers, directory, isVolatile };
+}
+
+function holds(outer: string, inner: string): boolean {
+  const isBelow = outer === "/" || inner === outer || inner.startsWith(`${outer}/`);
+  return isBelow && statSync(outer).dev === statSync(inner).dev;
+}
+
+/** Files that the engine writes at each start, unless the user mounts something there. */
+function fileMounts(engine: Engine, id: string, own: readonly Mount[]): Mount[] {
+  const directory = containerDirectory(engine, id);
+  const mounts: Mount[] = [];
+  for (const name of ["resolv.conf", "hostname", "hosts"]) {
+    const destination = `/etc/${name}`;
+    if (own.some((mount) => mount.destination === destination)) continue;
+    mounts.push({
+      destination,
+      type: "bind",
+      source: `${directory}/${name}`,
+      options: ["bind", "rprivate", FILE_OPTION],
+    });
+  }
+  return mounts;
+}
+
+interface NewRow {
+  readonly id: string;
+  readonly source: Source;
+  readonly isStarted: boolean;
+  readonly volumes: readonly string[];
+}
+
+/** Names are unique by the table's constraint; a name held by something that has ended for good is freed first. */
+function insertRow(
+  engine: Engine,
+  options: ContainerOptions,
+  launch: Launch,
+  { id, source, isStarted, volumes }: NewRow,
+): Container {
+  const { database } = engine;
+  const createdMs = Date.now();
+  const startedMs = isStarted ? createdMs : undefined;
+  const autoRemove = options.autoRemove === true;
+  const insert = database.query(
+    "INSERT OR IGNORE INTO container (id, name, image, image_name, created_ms, started_ms, auto_remove, launch) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+  );
+  const json = JSON.stringify(launch);
+  const write = (name: string): boolean =>
+    insert.run(id, name, source.id, source.name, createdMs, startedMs ?? null, autoRemove ? 1 : 0, json).changes > 0;
+  const name = database
+    .transaction(() => {
+      sweepEnded(engine, options.name);
+      let taken = options.name;
+      if (taken !== undefined) {
+        if (!write(taken)) throw nameTaken(engine, taken);
+      } else {
+        taken = randomName();
+        for (let i = 0; !write(taken); i++) taken = `${randomName()}${i}`;
+      }
+      for (const volume of volumes) {
+        database.query("INSERT OR IGNORE INTO container_volume (container, volume) VALUES (?, ?)").run(id, volume);
+      }
+      return taken;
+    })
+    .immediate();
+  return { id, name, image: source.id, imageName: source.name, createdMs, startedMs, autoRemove, launch };
+}
+
+function nameTaken(engine: Engine, name: string): BoxError {
+  const holder = findContainer(engine, name);
+  return new BoxError(
+    "name-taken",
+    `Cannot name the container "${name}": container ${holder?.id.slice(0, 12)} has that name`,
+    {
+      hint: `Remove it with "bb rm ${name}", or choose another name`,
+    },
+  );
+}
+
+function makeDirectory(engine: Engine, id: string): Fd {
+  mkdirSync(containerDirectory(engine, id), { mode: 0o700 });
+  const lock = tryLock(engine, id);
+  if (lock === undefined) throw new BoxError("store-busy", `Cannot lock the new container ${id.slice(0, 12)}`);
+  return lock;
+}
+
+function fillDirectory(engine: Engine, id: string, spec: Spec): void {
+  const directory = containerDirectory(engine, id);
+  for (const name of ["rootfs", "upper", "work"]) mkdirSync(`${directory}/${name}`, { mode: 0o755 });
+  writeFileSync(`${directory}/config.json`, JSON.stringify(spec), { mode: 0o600, flag: "wx" });
+}
+
+/** Copies what the image has at a new volume's place into it, as Docker does. */
+async function fillVolumes(engine: Engine, source: Source, { fresh }: UserMounts): Promise<void> {
+  if (fresh.length === 0 || source.image.kind === "host") return;
+  const { fillVolume } = await import("./fill-volume.ts");
+  using root = openLayers(source.base, source.layers);
+  for (const { name, target } of fresh) await fillVolume(root.raw, target, volumeDirectory(engine, name));
+}
+
+function writeCidfile(path: string, id: string): void {
+  if (!isAbsolute(path))
+    throw new BoxError("bad-cidfile", `Cannot write the ID to "${path}": it is not an absolute path`);
+  try {
+    const fd = openSync(path, "wx", 0o644);
+    writeFileSync(fd, id);
+    closeSync(fd);
+  } catch (error) {
+    if (!isErrno(error, "EEXIST")) throw error;
+    throw new BoxError("cidfile-exists", `Cannot write the ID to "${path}": the file exists`, {
+      cause: error,
+      hint: "Remove it, or check that its container is not the one you want",
+    });
+  }
+}

@@ -1,0 +1,75 @@
+import type { Database } from "bun:sqlite";
+import { mkdirSync } from "node:fs";
+import { isAbsolute, join } from "node:path";
+import { BoxError, isErrno } from "@bantubox/ffi";
+import type { ImageStore } from "@bantubox/image";
+import { openDatabase } from "./database.ts";
+
+export interface EngineOptions {
+  /** What outlives a reboot: images, containers, volumes. */
+  readonly root?: string | undefined;
+  /** What does not: pids and sockets. */
+  readonly runRoot?: string | undefined;
+}
+
+/** Where this engine keeps what; nothing runs behind it. */
+export interface Engine extends ImageStore {
+  readonly root: string;
+  readonly runRoot: string;
+  readonly database: Database;
+}
+
+/**
+ * Opens the engine's directories, and makes them where they are missing.
+ *
+ * @throws {BoxError} `not-root` for anyone else, `bad-root` for a relative path.
+ */
+export function openEngine({ root = "/var/lib/bantubox", runRoot = "/run/bantubox" }: EngineOptions = {}): Engine {
+  if (process.geteuid?.() !== 0) {
+    throw new BoxError("not-root", "Cannot run containers: this needs root", { hint: "Run it with sudo" });
+  }
+  for (const path of [root, runRoot]) {
+    if (!isAbsolute(path)) {
+      throw new BoxError("bad-root", `Cannot keep state in "${path}": it is not an absolute path`);
+    }
+  }
+  let database: Database | undefined;
+  return {
+    root,
+    runRoot,
+    get database() {
+      if (database === undefined) {
+        makeDirectories(root, runRoot);
+        database = openDatabase(join(root, "db.sqlite"));
+      }
+      return database;
+    },
+  };
+}
+
+function makeDirectories(root: string, runRoot: string): void {
+  for (const path of [root, join(root, "containers"), join(root, "layers"), runRoot]) {
+    try {
+      mkdirSync(path, { mode: 0o700 });
+    } catch (error) {
+      if (isErrno(error, "EEXIST")) continue;
+      if (!isErrno(error, "ENOENT")) throw error;
+      mkdirSync(path, { mode: 0o700, recursive: true });
+    }
+  }
+}
+
+/** `containers/<id>` of the store. */
+export function containerDirectory({ root }: Engine, id: string): string {
+  return `${root}/containers/${id}`;
+}
+
+/** `<id>` of the run directory: only there while the container is starting, running or ending. */
+export function runDirectory({ runRoot }: Engine, id: string): string {
+  return `${runRoot}/${id}`;
+}
+
+/** The container's group below every hierarchy. */
+export function cgroupPath(id: string): string {
+  return `bantubox/${id}`;
+}

@@ -1,0 +1,174 @@
+import { detectCgroups, planCgroup } from "@bantubox/cgroup";
+import { allocate, attempt, BoxError, becomeTrampoline, call, Fd, O, openPlan, openTrampoline } from "@bantubox/ffi";
+import { compileStart, type StartContext } from "../runtime/compile.ts";
+import { explainFailure, type StepFailure } from "../runtime/explain.ts";
+import type { Spec } from "../runtime/spec.ts";
+import { type Container, readSpec } from "./container.ts";
+import type { Created } from "./create.ts";
+import { LOG } from "./defaults.ts";
+import { parseDetachKeys } from "./detach-keys.ts";
+import { cgroupPath, containerDirectory, type Engine, runDirectory } from "./engine.ts";
+import { tryLock } from "./lock.ts";
+import { prepareNetwork } from "./network.ts";
+import { compileFilter } from "./security.ts";
+import { readStatus } from "./status.ts";
+
+const F_SETFD = 2;
+/** Where a spawned trampoline finds what it is given. */
+const PLAN_FD = 3;
+const REPORT_FD = 4;
+const PASSED_FD = 5;
+
+/** Who the caller of a start is to the container. */
+export interface Attachment {
+  readonly attach: boolean;
+  /** The caller's stdin is passed on. */
+  readonly interactive: boolean;
+  readonly detachKeys?: string | undefined;
+}
+
+/**
+ * Takes a container that exists and does not run: its lock, and what its start needs.
+ *
+ * @throws {BoxError} `already-running`, `broken-container`
+ */
+export function takeForStart(engine: Engine, container: Container): Created {
+  const lock = tryLock(engine, container.id);
+  const status = readStatus(engine, container);
+  if (lock === undefined || status.state === "running") {
+    lock?.close();
+    readSpec(engine, container);
+    throw new BoxError("already-running", `Cannot start "${container.name}": it is already running`);
+  }
+  const spec = readSpec(engine, container);
+  engine.database.query("UPDATE container SET started_ms = ? WHERE id = ?").run(Date.now(), container.id);
+  return { container, lock, spec, cgroupHost: detectCgroups() };
+}
+
+/** Compiles the plan of one start. @param fds Numbers that the trampoline will know the lock and the report by. */
+async function compile(
+  engine: Engine,
+  { container, spec, cgroupHost }: Omit<Created, "lock">,
+  attachment: Attachment,
+  fds: { lock: number; report?: number },
+): Promise<Uint8Array> {
+  const { launch, id } = container;
+  const { setup, files } = prepareNetwork(engine, container);
+  const context: StartContext = {
+    id,
+    spec,
+    root: launch.root,
+    directory: containerDirectory(engine, id),
+    lockFd: fds.lock,
+    runDirectory: runDirectory(engine, id),
+    cgroupHost,
+    cgroup: planCgroup(cgroupHost, cgroupPath(id), spec.linux.resources ?? {}),
+    network: setup,
+    files,
+    stdio: { tty: launch.tty, interactive: launch.interactive, ...attachmentOf(attachment) },
+    filter: await compileFilter(spec),
+    init: launch.init,
+    autoRemove: container.autoRemove,
+    log: LOG,
+    detachKeys: parseDetachKeys(attachment.detachKeys ?? launch.detachKeys),
+    ...(fds.report === undefined ? { failed: explainCommand(engine, container) } : { reportFd: fds.report }),
+  };
+  return compileStart(context);
+}
+
+function attachmentOf({ attach, interactive }: Attachment): { attach: boolean; forward: boolean } {
+  return { attach, forward: interactive };
+}
+
+/** Becomes the container's client. Returns only by throwing; the container is not started then, and nothing of the start is left. */
+export async function launchForeground(engine: Engine, created: Created, attachment: Attachment): Promise<never> {
+  const plan = await compile(engine, created, attachment, { lock: created.lock.raw });
+  keepOpen(created.lock);
+  return becomePlan(plan);
+}
+
+/**
+ * Starts the container and leaves it to its monitor.
+ *
+ * @throws {BoxError} What `explainFailure` makes of the step that failed.
+ */
+export async function launchDetached(engine: Engine, created: Created): Promise<void> {
+  const fds = { lock: PASSED_FD, report: REPORT_FD };
+  const plan = await compile(engine, created, { attach: false, interactive: false }, fds);
+  await spawnPlan(plan, created.lock, created.spec);
+}
+
+/** Turns this process into the trampoline with `plan`; descriptors that the plan names were passed to `keepOpen`. */
+export function becomePlan(plan: Uint8Array): never {
+  using trampoline = openTrampoline();
+  using memory = openPlan(plan);
+  return becomeTrampoline(trampoline, memory);
+}
+
+/**
+ * Runs the trampoline beside this process until the command has started.
+ *
+ * @param passed A descriptor that the plan knows as number 5; its report goes to number 4.
+ * @throws {BoxError} What `explainFailure` makes of the step that failed.
+ */
+export async function spawnPlan(plan: Uint8Array, passed: Fd, spec: Spec): Promise<void> {
+  using trampoline = openTrampoline();
+  using memory = openPlan(plan);
+  using report = openReport();
+  const child = Bun.spawn([`/proc/self/fd/${trampoline.raw}`, String(PLAN_FD)], {
+    argv0: "bb",
+    cwd: "/",
+    env: {},
+    stdio: ["ignore", "ignore", "ignore", memory.raw, report.write.raw, passed.raw],
+  });
+  await child.exited;
+  const failure = readReport(report.read.raw);
+  if (failure !== undefined) throw explainFailure(plan, failure, spec);
+}
+
+/** A pipe for struct plan_report; its reader never blocks. */
+function openReport(): { read: Fd; write: Fd } & Disposable {
+  const pair = allocate(8);
+  call("pipe2", undefined, pair, O.CLOEXEC | O.NONBLOCK);
+  const [read = -1, write = -1] = new Int32Array(pair.buffer);
+  const ends = { read: new Fd(read), write: new Fd(write) };
+  return {
+    ...ends,
+    [Symbol.dispose]() {
+      ends.read.close();
+      ends.write.close();
+    },
+  };
+}
+
+/** struct plan_report: the failure among the records that the client left, or undefined. */
+function readReport(fd: number): StepFailure | undefined {
+  const bytes = new Uint8Array(new ArrayBuffer(64));
+  const n = attempt("read", fd, bytes, bytes.length);
+  const words = new Uint32Array(bytes.buffer);
+  const REPORT_STARTED = 1;
+  const REPORT_FAILED = 3;
+  for (let at = 0; at + 16 <= n; at += 16) {
+    const [kind = 0, section = 0, step = 0, errno = 0] = words.subarray(at / 4, at / 4 + 4);
+    if (kind === REPORT_FAILED) return { section, step, errno };
+    if (kind === REPORT_STARTED) return undefined;
+  }
+  throw new BoxError("no-report", "Cannot start the container: the trampoline ended without a word", {
+    hint: 'See "bb doctor"',
+  });
+}
+
+/** What the trampoline executes to say in words what failed: this program, wherever it came from. */
+export function explainCommand(engine: Engine, { id }: Container): string[] {
+  return [...ownCommand(), "internal", "failed", engine.root, engine.runRoot, id];
+}
+
+function ownCommand(): string[] {
+  // In the compiled executable the entry point is a file of its own file system.
+  return Bun.main.startsWith("/$bunfs/") ? [process.execPath] : [process.execPath, Bun.main];
+}
+
+/** Lets the next program of this process have `fd`. */
+export function keepOpen(fd: Fd): void {
+  call("fcntl", "on a descriptor", fd.raw, F_SETFD, 0);
+}

@@ -1,0 +1,37 @@
+import { AT, attempt, call, cstr, ERRNO, Fd, O } from "@bantubox/ffi";
+import { containerDirectory, type Engine } from "./engine.ts";
+
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+/**
+ * Takes a container's lock, which says that somebody is responsible for it:
+ * the command that makes, starts or removes it, and then its monitor, which
+ * inherits the descriptor and keeps it until it has cleared up. The kernel
+ * frees it when the holder dies, however it dies.
+ *
+ * @returns Undefined when somebody else has it, or the container has no directory (any more).
+ */
+export function tryLock(engine: Engine, id: string): Fd | undefined {
+  const path = cstr(containerDirectory(engine, id));
+  const raw = attempt("openat", AT.FDCWD, path, O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC);
+  if (raw < 0) return undefined;
+  const fd = new Fd(raw);
+  const result = attempt("flock", fd.raw, LOCK_EX | LOCK_NB);
+  if (result === 0) return fd;
+  fd.close();
+  if (result === -ERRNO.EAGAIN) return undefined;
+  call("flock", `container ${id.slice(0, 12)}`, -1, 0);
+  return undefined;
+}
+
+/** Waits until nobody is responsible for the container any more. @returns The lock, or undefined after `timeoutMs`. */
+export async function waitLock(engine: Engine, id: string, timeoutMs: number): Promise<Fd | undefined> {
+  const deadline = performance.now() + timeoutMs;
+  for (let pauseMs = 1; ; pauseMs = Math.min(pauseMs * 2, 50)) {
+    const lock = tryLock(engine, id);
+    if (lock !== undefined) return lock;
+    if (performance.now() > deadline) return undefined;
+    await Bun.sleep(pauseMs);
+  }
+}

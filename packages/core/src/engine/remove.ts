@@ -1,0 +1,59 @@
+import { BoxError } from "@bantubox/ffi";
+import { checkName, getContainer } from "./container.ts";
+import type { Engine } from "./engine.ts";
+import { waitLock } from "./lock.ts";
+import { readStatus } from "./status.ts";
+import { killEverything } from "./stop.ts";
+import { removeCompletely } from "./sweep.ts";
+
+const LOCK_TIMEOUT_MS = 10_000;
+
+export interface RemoveContainerOptions {
+  /** Kill it first if it runs. */
+  readonly force?: boolean | undefined;
+  /** Also its anonymous volumes. */
+  readonly volumes?: boolean | undefined;
+}
+
+/**
+ * Removes a container with all that belongs to it.
+ *
+ * @returns Its ID.
+ * @throws {BoxError} `container-running` without `force`, `store-busy` while another command has it.
+ */
+export async function removeContainer(
+  engine: Engine,
+  idOrName: string,
+  { force = false, volumes = false }: RemoveContainerOptions = {},
+): Promise<string> {
+  const container = getContainer(engine, idOrName);
+  if (readStatus(engine, container).state === "running") {
+    if (!force) {
+      throw new BoxError("container-running", `Cannot remove "${container.name}": it is running`, {
+        hint: `Stop it first, or use "bb rm -f ${container.name}"`,
+      });
+    }
+    await killEverything(engine, container.id);
+  }
+  const lock = await waitLock(engine, container.id, LOCK_TIMEOUT_MS);
+  // Without a lock the directory is either gone, which is half of what was asked, or somebody's.
+  if (lock === undefined && readStatus(engine, container).state === "running") {
+    throw new BoxError("store-busy", `Cannot remove "${container.name}": another command is working on it`, {
+      hint: "Try again",
+    });
+  }
+  removeCompletely(engine, container.id, volumes || container.autoRemove);
+  lock?.close();
+  return container.id;
+}
+
+/** Gives a container another name. @throws {BoxError} `bad-name`, `name-taken` */
+export function renameContainer(engine: Engine, idOrName: string, name: string): void {
+  checkName(name);
+  const container = getContainer(engine, idOrName);
+  const { changes } = engine.database
+    .query("UPDATE OR IGNORE container SET name = ? WHERE id = ?")
+    .run(name, container.id);
+  if (changes > 0) return;
+  throw new BoxError("name-taken", `Cannot name "${container.name}" "${name}": another container has that name`);
+}

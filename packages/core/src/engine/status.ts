@@ -1,0 +1,74 @@
+import { readFileSync } from "node:fs";
+import { isErrno } from "@bantubox/ffi";
+import { RECORD } from "../runtime/compile.ts";
+import { containerDirectory, type Engine, runDirectory } from "./engine.ts";
+
+/** What a container is, as the kernel and the records have it. */
+export type Status =
+  | { readonly state: "created" }
+  | { readonly state: "running"; readonly pid: number; readonly startTicks: string }
+  | {
+      readonly state: "exited";
+      /** As a shell has it: 128 + n for a signal. 255 when nobody was left to see it end. */
+      readonly exitCode: number;
+      readonly finishedMs: number | undefined;
+      readonly isOomKilled: boolean;
+    };
+
+/**
+ * Looks at the container itself: a row never says whether something runs.
+ *
+ * The start record holds a pid and when it started; both must still fit, or
+ * the pid is somebody else's by now. The run directory does not survive a
+ * reboot, after which every pid is somebody else's.
+ */
+export function readStatus(engine: Engine, { id, startedMs }: { id: string; startedMs: number | undefined }): Status {
+  const start = readRecord(`${runDirectory(engine, id)}/${RECORD.pid}`);
+  if (start !== undefined) {
+    const [pid, ticks] = parseStat(start);
+    if (isAlive(pid, ticks)) return { state: "running", pid, startTicks: ticks };
+  }
+  const exit = readRecord(`${containerDirectory(engine, id)}/${RECORD.exit}`);
+  if (exit !== undefined) return parseExit(exit);
+  if (startedMs === undefined) return { state: "created" };
+  // Its monitor was killed before it could write the record, or the machine went down.
+  return { state: "exited", exitCode: 255, finishedMs: undefined, isOomKilled: false };
+}
+
+/** Whether the process that was `pid` when it started at `ticks` (of the clock since boot) still is. A zombie is not. */
+export function isAlive(pid: number, ticks: string): boolean {
+  const stat = readRecord(`/proc/${pid}/stat`);
+  if (stat === undefined) return false;
+  const [, now, state] = parseStat(stat);
+  return now === ticks && state !== "Z" && state !== "X";
+}
+
+/** [pid, start time in clock ticks, state] of a line of /proc/PID/stat; a command's name may hold anything but ends at the last ")". */
+export function parseStat(line: string): [number, string, string] {
+  const rest = line.slice(line.lastIndexOf(")") + 2).split(" ");
+  return [Number(line.slice(0, line.indexOf(" "))), rest[19] ?? "", rest[0] ?? ""];
+}
+
+/** The exit record: `<wait status> <ns since the epoch>`, then the memory group's events. */
+function parseExit(text: string): Status {
+  const [first = "", ...events] = text.split("\n");
+  const [status = "", ns = ""] = first.split(" ");
+  const wait = Number(status);
+  const signal = wait & 0x7f;
+  const oom = events.find((line) => line.startsWith("oom_kill "));
+  return {
+    state: "exited",
+    exitCode: signal === 0 ? (wait >> 8) & 0xff : 128 + signal,
+    finishedMs: Math.floor(Number(ns) / 1e6),
+    isOomKilled: oom !== undefined && oom !== "oom_kill 0",
+  };
+}
+
+function readRecord(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if (isErrno(error, "ENOENT", "ESRCH", "ENOTDIR")) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,98 @@
+import { posix } from "node:path";
+import { BoxError } from "@bantubox/ffi";
+import { FILE_OPTION } from "../runtime/mounts.ts";
+import type { Mount } from "../runtime/spec.ts";
+import type { Engine } from "./engine.ts";
+import type { MountOption } from "./options.ts";
+import { bindSource, ensureVolume, volumeDirectory } from "./volumes.ts";
+
+/** A volume that this container brought into being: it is given what the image has at its place. */
+export interface NewVolume {
+  readonly name: string;
+  readonly target: string;
+}
+
+export interface UserMounts {
+  readonly mounts: readonly Mount[];
+  /** All volumes of the container, by name. */
+  readonly volumes: readonly string[];
+  readonly fresh: readonly NewVolume[];
+}
+
+/**
+ * Turns `-v`, `--mount`, `--tmpfs` and the image's VOLUMEs into mounts of
+ * config.json, outer ones before what lies in them.
+ *
+ * @throws {BoxError} `bad-mount`, `no-such-path`, `bad-name`
+ */
+export function resolveMounts(
+  engine: Engine,
+  options: readonly MountOption[],
+  imageVolumes: readonly string[],
+): UserMounts {
+  const byTarget = new Map<string, MountOption>();
+  for (const option of options) {
+    const target = checkTarget(option.target);
+    if (byTarget.has(target)) {
+      throw new BoxError("bad-mount", `Cannot mount on "${target}" twice`, { hint: "Leave one of the two out" });
+    }
+    byTarget.set(target, option);
+  }
+  for (const volume of imageVolumes) {
+    const target = checkTarget(volume);
+    if (!byTarget.has(target)) byTarget.set(target, { type: "volume", source: "", target });
+  }
+  const mounts: Mount[] = [];
+  const volumes: string[] = [];
+  const fresh: NewVolume[] = [];
+  const sorted = [...byTarget].sort(([a], [b]) => depth(a) - depth(b));
+  for (const [target, option] of sorted) {
+    if (option.type === "tmpfs") mounts.push(tmpfsMount(target, option));
+    else if (option.type === "bind") mounts.push(bindMount(target, option));
+    else {
+      const { name, isNew } = ensureVolume(engine, option.source ?? "");
+      volumes.push(name);
+      if (isNew) fresh.push({ name, target });
+      const access = option.readOnly ? ["ro"] : [];
+      mounts.push({
+        destination: target,
+        type: "bind",
+        source: volumeDirectory(engine, name),
+        options: ["rbind", ...access],
+      });
+    }
+  }
+  return { mounts, volumes, fresh };
+}
+
+function depth(path: string): number {
+  return path.split("/").length;
+}
+
+/** What must stay what it is: a mount on these would stand for the container's own view of itself. */
+function checkTarget(target: string): string {
+  if (!target.startsWith("/")) {
+    throw new BoxError("bad-mount", `Cannot mount on ${JSON.stringify(target)}: it is not an absolute path`);
+  }
+  const path = posix.normalize(target).replace(/(?<=.)\/+$/, "");
+  if (path === "/") throw new BoxError("bad-mount", 'Cannot mount on "/": that is the container\'s root');
+  if (path === "/proc" || path.startsWith("/proc/")) {
+    throw new BoxError("bad-mount", `Cannot mount on "${path}": /proc is the kernel's view of the container`);
+  }
+  return path;
+}
+
+function tmpfsMount(destination: string, { tmpfs = [], readOnly }: MountOption): Mount {
+  const defaults = ["nosuid", "nodev", "noexec"].filter((option) => !tmpfs.includes(option.slice(2)));
+  return { destination, type: "tmpfs", source: "tmpfs", options: [...defaults, ...tmpfs, ...(readOnly ? ["ro"] : [])] };
+}
+
+function bindMount(destination: string, { source = "", readOnly, propagation, createSource }: MountOption): Mount {
+  if (!source.startsWith("/")) {
+    throw new BoxError("bad-mount", `Cannot mount ${JSON.stringify(source)}: it is not an absolute path`);
+  }
+  const options = ["rbind", propagation ?? "rprivate"];
+  if (readOnly) options.push("ro");
+  if (bindSource(source, createSource === true) === "file") options.push(FILE_OPTION);
+  return { destination, type: "bind", source, options };
+}

@@ -1,0 +1,117 @@
+import { AT, CLONE, MONITOR, O, PR, type Reg, SECTION, SIGNALS } from "@bantubox/ffi";
+import { type Build, startBuild } from "./build.ts";
+import { joinCgroup } from "./cgroups.ts";
+import { becomeUser, execute, type SeccompFilter, setRlimits } from "./identity.ts";
+import { writeProc } from "./paths.ts";
+import type { NamespaceType, Process, Spec } from "./spec.ts";
+import {
+  closeContainerEnds,
+  makePipes,
+  monitorFlags,
+  openPty,
+  type Stdio,
+  takeTerminal,
+  usePipes,
+  usePty,
+} from "./stdio.ts";
+import { TAG } from "./tags.ts";
+
+/** What joins a container that runs. */
+export interface ExecContext {
+  readonly spec: Spec;
+  readonly process: Process;
+  /** Number of the pidfd of the container's first process, checked to be still that one. */
+  readonly pidfd: number;
+  /** cgroup.procs files of the container's groups. */
+  readonly joins: readonly string[];
+  readonly stdio: Stdio;
+  readonly filter: SeccompFilter | undefined;
+  readonly detachKeys: readonly number[];
+  readonly failed?: readonly string[];
+  readonly reportFd?: number;
+}
+
+const NAMESPACE: Readonly<Partial<Record<NamespaceType, number>>> = {
+  mount: CLONE.NEWNS,
+  pid: CLONE.NEWPID,
+  uts: CLONE.NEWUTS,
+  ipc: CLONE.NEWIPC,
+  network: CLONE.NEWNET,
+  cgroup: CLONE.NEWCGROUP,
+  time: CLONE.NEWTIME,
+};
+
+/**
+ * Compiles the entry of a process into a container that runs.
+ *
+ * CHILD is a middle stage that the container cannot see: it joins, and becomes
+ * what the process shall be, before it forks INNER into the container's PID
+ * namespace. So nothing in there ever has more privileges than the container
+ * (CVE-2016-9962).
+ */
+export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
+  const build = startBuild();
+  const { plan } = build;
+  const pid = plan.register(2);
+  const pipes = makePipes(build, context.stdio);
+  plan.prepare.builtin("fork", SECTION.CHILD, 0, -1).into(pid).tag(TAG.STATE);
+  closeContainerEnds(build, pipes);
+
+  const slave = enter(build, context);
+  const steps = plan.child;
+  if (slave === undefined) usePipes(build, steps, pipes, context.process.user);
+  else usePty(steps, slave);
+  becomeUser(build, steps, context.process, context.filter);
+  const last = plan.register(2);
+  steps.builtin("fork", SECTION.INNER, CLONE.PARENT, -1).into(last).tag(TAG.STATE);
+  steps.builtin("sendChild", last, last.next()).tag(TAG.STATE);
+  steps.builtin("exit", 0);
+
+  const inner = plan.inner;
+  inner.sys("prctl", PR.SET_PDEATHSIG, SIGNALS.KILL, 0, 0, 0);
+  takeTerminal(inner, context.stdio.tty);
+  execute(build, inner, context.process);
+
+  const { height = 0, width = 0 } = context.process.consoleSize ?? {};
+  return plan.encode({
+    flags: monitorFlags(context.stdio) | MONITOR.EXEC,
+    pid,
+    stdin: pipes.stdin?.[1],
+    stdout: pipes.stdout?.[1],
+    stderr: pipes.stderr?.[1],
+    rows: height,
+    columns: width,
+    reportFd: context.reportFd,
+    failed: context.failed && plan.strings(context.failed),
+    environment: plan.strings([]),
+    detachKeys: context.detachKeys,
+  });
+}
+
+/** Joins the container's groups and namespaces. @returns The slave of a pty, if there shall be one. */
+function enter(build: Build, { spec, process, pidfd, joins, stdio }: ExecContext): Reg | undefined {
+  const { plan, root } = build;
+  const steps = plan.child;
+  steps.sys("prctl", PR.SET_DUMPABLE, 0, 0, 0, 0);
+  for (const path of joins) joinCgroup(steps, path);
+  if (process.oomScoreAdj !== undefined) {
+    writeProc(build, "/proc/self/oom_score_adj", String(process.oomScoreAdj), TAG.RLIMIT);
+  }
+  if (process.apparmorProfile) {
+    writeProc(build, "/proc/self/attr/apparmor/exec", `exec ${process.apparmorProfile}`, TAG.APPARMOR);
+  }
+  setRlimits(build, steps, process.rlimits ?? []);
+  let flags = 0;
+  for (const { type } of spec.linux.namespaces) flags |= NAMESPACE[type] ?? 0;
+  steps.sys("setns", pidfd, flags).tag(TAG.JOIN);
+  steps.sys("close", pidfd);
+  if (!stdio.tty) return undefined;
+  steps
+    .sys("openat", AT.FDCWD, "/", O.PATH | O.DIRECTORY | O.CLOEXEC)
+    .into(root)
+    .tag(TAG.PTY);
+  const size = { rows: process.consoleSize?.height ?? 0, columns: process.consoleSize?.width ?? 0 };
+  const slave = openPty(build, steps, process.user, size);
+  steps.sys("close", root);
+  return slave;
+}

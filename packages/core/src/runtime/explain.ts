@@ -1,0 +1,211 @@
+import { BoxError, errnoName, type ReadStep, readStep } from "@bantubox/ffi";
+import { vethHint } from "@bantubox/net";
+import type { Spec } from "./spec.ts";
+import { TAG } from "./tags.ts";
+
+/** What the trampoline answers when a step failed. */
+export interface StepFailure {
+  readonly section: number;
+  /** Within the whole plan. */
+  readonly step: number;
+  readonly errno: number;
+}
+
+interface Words {
+  readonly code?: string;
+  readonly message: string;
+  readonly hint?: string | undefined;
+}
+
+/** Says in words what failed: the plan itself tells what each step was about. */
+export function explainFailure(
+  plan: Uint8Array,
+  { step: index, errno }: StepFailure,
+  spec: Spec | undefined,
+): BoxError {
+  const step = readStep(plan, index);
+  const error = errnoName(errno);
+  const words = wordsOf(step, error, errno, plan, index, spec);
+  return new BoxError(words.code ?? "start-failed", words.message, { hint: words.hint ?? generalHint(error) });
+}
+
+function wordsOf(
+  step: ReadStep,
+  error: string,
+  errno: number,
+  plan: Uint8Array,
+  index: number,
+  spec: Spec | undefined,
+): Words {
+  switch (step.tag) {
+    case TAG.EXEC:
+      return explainExec(step, error);
+    case TAG.CWD:
+      return {
+        code: "command-not-found",
+        message: `Cannot use the working directory "${spec?.process.cwd ?? step.args[0]}": ${cwdState(error)}`,
+        hint: "Name one that exists in the container with -w",
+      };
+    case TAG.CGROUP:
+      return explainCgroup(step, error);
+    case TAG.NETWORK:
+      return { message: `Cannot set up the container's network: ${error}`, hint: vethHint(errno) };
+    case TAG.ROOTFS:
+      return explainRoot(step, error);
+    case TAG.MOUNT:
+    case TAG.DEVICE:
+    case TAG.PTY:
+      return explainMount(step, error, targetOf(plan, index));
+    case TAG.SYSCTL:
+    case TAG.APPARMOR:
+      return { message: `Cannot write ${strings(step) || strings(readStep(plan, index - 2))}: ${error}` };
+    case TAG.SECCOMP:
+      return { message: `Cannot install the seccomp filter: ${error}`, hint: seccompHint(error) };
+    case TAG.RLIMIT:
+      return {
+        message: `Cannot set a resource limit: ${error}`,
+        hint:
+          error === "EPERM"
+            ? "This host may not raise that limit (CAP_SYS_RESOURCE): ask for less with --ulimit"
+            : undefined,
+      };
+    case TAG.USER:
+      return { message: `Cannot become user ${spec?.process.user.uid ?? "?"}: ${error}` };
+    case TAG.CAPABILITY:
+      return { message: `Cannot set the container's capabilities: ${error}` };
+    case TAG.JOIN:
+      return {
+        code: "container-not-running",
+        message: `Cannot enter the container: ${error === "ESRCH" ? "it has ended" : error}`,
+      };
+    case TAG.HOSTNAME:
+      return { message: `Cannot set the hostname: ${error}` };
+    default:
+      return { message: `Cannot ${step.name} ${strings(step)}: ${error}` };
+  }
+}
+
+/** The builtin tells "its interpreter is missing" from "it is not there" with ELIBACC. */
+function explainExec({ args: [paths, argv] }: ReadStep, error: string): Words {
+  const candidates = Array.isArray(paths) ? paths : [];
+  const command = Array.isArray(argv) ? (argv[0] ?? "") : "";
+  const name = JSON.stringify(command);
+  if (error === "ENOENT" || error === "ENOTDIR") {
+    const state = command.includes("/")
+      ? "there is no such file in the container"
+      : "it is in no directory of the container's PATH";
+    return {
+      code: "command-not-found",
+      message: `Cannot run ${name}: ${state}`,
+      hint: `Looked for: ${candidates.join(", ")}`,
+    };
+  }
+  if (error === "ELIBACC") {
+    return {
+      code: "command-not-found",
+      message: `Cannot run ${name}: the interpreter or loader that it names is missing in the container`,
+      hint: 'See its first line ("#!…") or "readelf -l" for the loader; a file with DOS line ends names one with a "\\r"',
+    };
+  }
+  if (error === "EACCES") {
+    return {
+      code: "command-not-executable",
+      message: `Cannot run ${name}: permission denied`,
+      hint: "Make it executable (chmod +x), and see that it is a file on a mount without noexec",
+    };
+  }
+  if (error === "ENOEXEC") {
+    return {
+      code: "command-not-executable",
+      message: `Cannot run ${name}: it is not a program for this machine (exec format error)`,
+      hint: `The image may be for another architecture than ${process.arch}, or a script may lack its "#!" line`,
+    };
+  }
+  return { code: "command-not-executable", message: `Cannot run ${name}: ${error}` };
+}
+
+function cwdState(error: string): string {
+  if (error === "ENOENT") return "it does not exist in the container, or leads out of it";
+  return error === "ENOTDIR" ? "it is not a directory" : error;
+}
+
+function explainCgroup(step: ReadStep, error: string): Words {
+  const path = step.args.find((arg) => typeof arg === "string" && arg.startsWith("/"));
+  const value = step.name === "writeFile" ? ` "${step.args[2]}" to` : "";
+  const verb = step.name === "writeFile" ? "write" : "make";
+  return {
+    code: "cgroup-failed",
+    message: `Cannot ${verb}${value} the cgroup ${path === undefined ? "" : `"${path}"`}: ${error}`,
+    hint:
+      error === "EROFS" || error === "EACCES" ? 'The cgroup file systems must be writable: see "bb doctor"' : undefined,
+  };
+}
+
+function explainRoot(step: ReadStep, error: string): Words {
+  if (step.name === "pivot_root") {
+    return {
+      message: `Cannot pivot_root into the container's root: ${error}`,
+      hint: "The root must be a mount of its own, not the initial ramfs",
+    };
+  }
+  if (step.name === "mount") {
+    const hint =
+      error === "ENODEV"
+        ? "The kernel has no overlay file system: load the module overlay"
+        : error === "ENOENT"
+          ? 'A layer or the directory is gone: see "bb doctor"'
+          : error === "EINVAL"
+            ? "The store's file system cannot hold overlay's upper directory: see dmesg, or name another store with --root"
+            : undefined;
+    return { message: `Cannot mount the container's root: ${error}`, hint };
+  }
+  return { message: `Cannot prepare the container's root (${step.name}): ${error}` };
+}
+
+function explainMount(step: ReadStep, error: string, target: string | undefined): Words {
+  const where = target === undefined ? "" : ` on "${target}"`;
+  const source = step.name === "open_tree" && step.args[1] ? ` "${step.args[1]}"` : "";
+  const hints: Record<string, string> = {
+    ENOTDIR: "A directory can only be mounted on a directory, and a file on a file",
+    ELOOP: "The image has a symbolic link where a real directory must be",
+    EROFS: "The container's root is read-only: make the mount point in the image",
+    ENOENT: "The image has a link there that leads nowhere",
+  };
+  return { code: "mount-failed", message: `Cannot mount${source}${where}: ${error}`, hint: hints[error] };
+}
+
+/** Where the mount that a step belongs to goes: the last target that was opened up to it. */
+function targetOf(plan: Uint8Array, index: number): string | undefined {
+  for (let i = index; i >= 0 && i > index - 8; i--) {
+    const { name, args } = readStep(plan, i);
+    if ((name === "target" || name === "mask") && typeof args[1] === "string") return args[1];
+  }
+  return undefined;
+}
+
+function strings({ args }: ReadStep): string {
+  return args
+    .filter((arg) => typeof arg === "string" && !/^r[0-9]+$/.test(arg) && arg !== "")
+    .map((arg) => `"${arg}"`)
+    .join(" on ");
+}
+
+function seccompHint(error: string): string | undefined {
+  return error === "EINVAL" ? "The kernel refuses the filter: it may lack CONFIG_SECCOMP_FILTER" : undefined;
+}
+
+function generalHint(error: string): string | undefined {
+  switch (error) {
+    case "EPERM":
+      return 'Root with CAP_SYS_ADMIN is needed: inside another container, that one must be privileged. See "bb doctor"';
+    case "ENOSYS":
+      return "The kernel is too old: Linux 5.12 or newer is needed";
+    case "ENOSPC":
+      return "The disk is full, or a limit of the kernel is reached (see /proc/sys/user)";
+    case "EMFILE":
+    case "ENFILE":
+      return "Too many open files: raise the limit (ulimit -n)";
+    default:
+      return undefined;
+  }
+}
