@@ -5,6 +5,7 @@ import {
   fstatSync,
   ftruncateSync,
   openSync,
+  readFileSync,
   readSync,
   renameSync,
   rmSync,
@@ -41,9 +42,13 @@ export async function readBlob(store: ImageStore, digest: Digest): Promise<Uint8
   });
 }
 
-/** Stores a small blob whose digest the caller has computed. Durable once the file system is synchronised. */
-export function writeBlob(store: ImageStore, digest: Digest, bytes: Uint8Array): void {
-  if (hasBlob(store, digest)) return;
+/**
+ * Stores a small blob whose digest the caller has computed. Durable once the file system is synchronised.
+ *
+ * @returns false when it was there, and whole: a power cut may have left a name without bytes.
+ */
+export function writeBlob(store: ImageStore, digest: Digest, bytes: Uint8Array): boolean {
+  if (hasBlob(store, digest) && readFileSync(blobPath(store, digest)).equals(bytes)) return false;
   const aside = join(ingestDirectory(store), `.tmp-${digestHex(digest)}-${process.pid}`);
   try {
     const fd = openSync(aside, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
@@ -53,6 +58,7 @@ export function writeBlob(store: ImageStore, digest: Digest, bytes: Uint8Array):
       closeSync(fd);
     }
     renameSync(aside, blobPath(store, digest));
+    return true;
   } catch (error) {
     rmSync(aside, { force: true });
     throw error;

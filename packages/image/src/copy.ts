@@ -31,6 +31,8 @@ const WHITEOUT = Buffer.from(".wh.");
 const ITSELF = cstr("");
 
 export interface CopyOptions {
+  /** The copy becomes a layer: names and devices that would delete files there are refused. */
+  readonly asLayer?: boolean | undefined;
   /** Its contents are left out, wherever it is: the store, when someone makes an image of `/`. */
   readonly exclude?: string | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -38,17 +40,17 @@ export interface CopyOptions {
 }
 
 /**
- * Copies a tree into an empty directory as an image's lowest layer: owners, modes, times, links, devices,
+ * Copies a tree into an empty directory: owners, modes, times, links, devices,
  * holes and the attributes that images have. Links are never followed. Sockets, and what is mounted
  * below `source`, are left out; mount points stay as empty directories.
  *
  * @returns Bytes of all files.
- * @throws {BoxError} `init-whiteout` when a name or device would delete files once it is a layer.
+ * @throws {BoxError} `init-whiteout` when a name or device would delete files in a layer.
  */
 export async function copyTree(
   source: string,
   target: string,
-  { exclude, signal, onProgress }: CopyOptions = {},
+  { asLayer, exclude, signal, onProgress }: CopyOptions = {},
 ): Promise<number> {
   using from = openDirectory(undefined, cstr(source), JSON.stringify(source));
   using to = openDirectory(undefined, cstr(target), JSON.stringify(target));
@@ -65,7 +67,7 @@ export async function copyTree(
     for (const name of readNames(fromFd, display(path))) {
       const stat = statAt(fromFd, name, display(name));
       const below = join(path, name);
-      refuseWhiteout(name, stat, below);
+      if (asLayer === true) refuseWhiteout(name, stat, below);
       if ((stat.mode & S.FMT) === S.SOCK) continue;
       const known = stat.links > 1 && (stat.mode & S.FMT) !== S.DIR ? linked.get(stat.identity) : undefined;
       if (known !== undefined) {

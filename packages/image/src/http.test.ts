@@ -1,4 +1,8 @@
 import { afterAll, beforeEach, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { $ } from "bun";
 import { startRegistry } from "./fake-registry.ts";
 import { HTTP_DEFAULTS, isLocalLiteral, isPrivateLiteral, parseRetryAfter, send, sendAndRead } from "./http.ts";
 
@@ -153,3 +157,54 @@ test("bytes that trickle are no stall", async () => {
   const { body } = await sendAndRead({ url: url("/x") }, 100, settings);
   expect(body.length).toBe(5);
 });
+
+/** Runs `code`, which has `settings` and `send` at hand, as another process with this environment. */
+async function elsewhere(env: Record<string, string>, code: string): Promise<string> {
+  const program = `
+    import { HTTP_DEFAULTS, send, sendAndRead } from ${JSON.stringify(join(import.meta.dir, "http.ts"))};
+    const settings = { ...HTTP_DEFAULTS, tries: 1 };
+    ${code}
+  `;
+  const child = Bun.spawn([process.execPath, "-e", program], { env: { ...process.env, ...env }, stderr: "inherit" });
+  return (await child.stdout.text()).trim();
+}
+
+test("loopback is reached directly, whatever the environment says of proxies", async () => {
+  registry.mischief = () => new Response("direct");
+  const proxies = {
+    HTTP_PROXY: "http://127.0.0.1:1",
+    http_proxy: "http://127.0.0.1:1",
+    NO_PROXY: "",
+    no_proxy: "example.org",
+  };
+  const code = `const { body } = await sendAndRead({ url: new URL("${url("/")}") }, 99, settings); console.log(body.toString());`;
+  expect(await elsewhere(proxies, code)).toBe("direct");
+});
+
+test.skipIf(Bun.which("openssl") === null)(
+  "a certificate that nobody vouches for is fatal, unless it is said to be fine",
+  async () => {
+    const directory = mkdtempSync(join(tmpdir(), "bantubox-tls-"));
+    try {
+      const [key, cert] = [join(directory, "key.pem"), join(directory, "cert.pem")];
+      await $`openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost -keyout ${key} -out ${cert}`.quiet();
+      await using server = Bun.serve({
+        hostname: "127.0.0.1",
+        port: 0,
+        tls: { key: Bun.file(key), cert: Bun.file(cert) },
+        fetch: () => new Response("secret"),
+      });
+      const code = `
+      const url = new URL("https://127.0.0.1:${server.port}/");
+      for (const verifyTls of [true, false]) {
+        await send({ url }, { ...settings, verifyTls }).then((answer) => console.log(answer.status), (error) => console.log(error.code));
+      }
+      process.exit();
+    `;
+      // An environment must not be able to turn the check off.
+      expect(await elsewhere({ NODE_TLS_REJECT_UNAUTHORIZED: "0" }, code)).toBe("registry-certificate\n200");
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  },
+);

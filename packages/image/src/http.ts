@@ -203,6 +203,7 @@ async function once(
   settings.signal?.addEventListener("abort", stop, { once: true });
   const release = () => settings.signal?.removeEventListener("abort", stop);
   const timer = setTimeout(() => controller.abort(new Error("no answer")), settings.connectMs);
+  if (isLocalLiteral(url.hostname)) exemptFromProxy(url.hostname);
   let response: Response;
   try {
     response = await fetch(url.href, {
@@ -273,6 +274,19 @@ async function once(
       controller.abort();
     },
   };
+}
+
+/**
+ * Bun sends even loopback to HTTP_PROXY, which no other program does, and its `proxy` option cannot say "none".
+ * It reads the list of exceptions at each call.
+ */
+function exemptFromProxy(host: string): void {
+  const { env } = process;
+  const names = ["NO_PROXY", "no_proxy"].filter((name) => env[name] !== undefined);
+  for (const name of names.length === 0 ? ["NO_PROXY"] : names) {
+    const hosts = (env[name] ?? "").split(",").filter((entry) => entry !== "");
+    if (!hosts.includes(host)) env[name] = [...hosts, host].join(",");
+  }
 }
 
 function unreachable(url: URL, error: unknown, settings: HttpSettings): BoxError {

@@ -53,7 +53,7 @@ export async function initImage(
   using _writing = await lockForWriting(store, signal);
   const target = makeLayerDirectory(store);
   try {
-    await copyTree(source, target, { exclude: store.root, signal, onProgress });
+    await copyTree(source, target, { asLayer: true, exclude: store.root, signal, onProgress });
     const layer = await measureArchive(target, signal);
     const platform = options.platform === undefined ? hostPlatform() : parsePlatform(options.platform);
     const configBytes = toConfig(layer.digest, platform, options);

@@ -86,12 +86,13 @@ export async function pullImage(store: ImageStore, text: string, options: PullOp
   checkPlatform(text, config.platform, wanted);
 
   using _writing = await lockForWriting(store, options.signal);
-  for (const blob of documents.blobs) writeBlob(store, blob.digest, blob.bytes);
+  const written = documents.blobs.filter((blob) => writeBlob(store, blob.digest, blob.bytes));
   const work = documents.manifest.layers.map((descriptor, index) => ({
     descriptor,
     diffId: config.diffIds[index] as Digest,
   }));
-  await fetchLayers({ store, repository, options }, work);
+  const fetched = await fetchLayers({ store, repository, options }, work);
+  if (!fetched && written.length > 0) commitLayers(store, []);
   recordImage(
     store,
     {
@@ -205,8 +206,10 @@ interface Work {
 /**
  * Makes all layers exist. What no other process is at is done here and committed at once; only then is
  * waited for the others, with nothing held: so two pulls never wait for each other.
+ *
+ * @returns Whether anything was committed.
  */
-async function fetchLayers(context: Context, layers: readonly Work[]): Promise<void> {
+async function fetchLayers(context: Context, layers: readonly Work[]): Promise<boolean> {
   const { store, options } = context;
   const missing: Work[] = [];
   for (const work of layers) {
@@ -222,19 +225,22 @@ async function fetchLayers(context: Context, layers: readonly Work[]): Promise<v
     theirs.push(work);
     return undefined;
   });
-  commit(store, ours);
+  let committed = commit(store, ours);
   for (const work of theirs) {
     const ingest = await waitIngest(store, work.descriptor.digest, options.signal);
-    commit(store, [await prepare(context, work, ingest)]);
+    if (commit(store, [await prepare(context, work, ingest)])) committed = true;
   }
+  return committed;
 }
 
 type Prepared = PreparedLayer & Disposable;
 
-function commit(store: ImageStore, prepared: readonly (Prepared | undefined)[]): void {
+function commit(store: ImageStore, prepared: readonly (Prepared | undefined)[]): boolean {
   const layers = prepared.filter((layer) => layer !== undefined);
+  if (layers.length === 0) return false;
   try {
     commitLayers(store, layers);
+    return true;
   } finally {
     for (const layer of layers) layer[Symbol.dispose]();
   }
