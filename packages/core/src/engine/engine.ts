@@ -1,7 +1,7 @@
 import type { Database } from "bun:sqlite";
-import { mkdirSync } from "node:fs";
-import { isAbsolute, join } from "node:path";
-import { BoxError, isErrno } from "@bantubox/ffi";
+import { existsSync, mkdirSync } from "node:fs";
+import { isAbsolute } from "node:path";
+import { BoxError } from "@bantubox/ffi";
 import type { ImageStore } from "@bantubox/image";
 import { openDatabase } from "./database.ts";
 
@@ -33,29 +33,21 @@ export function openEngine({ root = "/var/lib/bantubox", runRoot = "/run/bantubo
       throw new BoxError("bad-root", `Cannot keep state in "${path}": it is not an absolute path`);
     }
   }
+  makeDirectories(root, runRoot);
   let database: Database | undefined;
   return {
     root,
     runRoot,
     get database() {
-      if (database === undefined) {
-        makeDirectories(root, runRoot);
-        database = openDatabase(join(root, "db.sqlite"));
-      }
+      database ??= openDatabase(`${root}/db.sqlite`);
       return database;
     },
   };
 }
 
 function makeDirectories(root: string, runRoot: string): void {
-  for (const path of [root, join(root, "containers"), join(root, "layers"), runRoot]) {
-    try {
-      mkdirSync(path, { mode: 0o700 });
-    } catch (error) {
-      if (isErrno(error, "EEXIST")) continue;
-      if (!isErrno(error, "ENOENT")) throw error;
-      mkdirSync(path, { mode: 0o700, recursive: true });
-    }
+  for (const path of [root, `${root}/containers`, `${root}/layers`, runRoot]) {
+    if (!existsSync(path)) mkdirSync(path, { mode: 0o700, recursive: true });
   }
 }
 

@@ -1,0 +1,41 @@
+/**
+ * Builds the trampoline and the single executable, dist/bb.
+ *
+ * Autoloading is off: an executable that reads bunfig.toml and .env of the
+ * directory it is called in runs other people's code as root.
+ */
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+const root = join(import.meta.dir, "..");
+
+run(["make", "-s", "-C", join(root, "ffi")]);
+for (const arch of ["x64", "arm64"]) {
+  const path = join(root, "ffi/build", `trampoline-${arch}`);
+  // Without its cross compiler the other architecture's is left empty; packing for npm refuses that.
+  if (!existsSync(path)) writeFileSync(path, "");
+}
+mkdirSync(join(root, "dist"), { recursive: true });
+run([
+  process.execPath,
+  "build",
+  "--compile",
+  "--minify",
+  "--bytecode",
+  "--format=esm",
+  "--splitting",
+  "--no-compile-autoload-dotenv",
+  "--no-compile-autoload-bunfig",
+  "--no-compile-autoload-tsconfig",
+  "--no-compile-autoload-package-json",
+  join(root, "packages/cli/src/main.ts"),
+  "--outfile",
+  join(root, "dist/bb"),
+]);
+
+function run(command: string[]): void {
+  const { exitCode } = Bun.spawnSync(command, { stdio: ["ignore", "inherit", "inherit"], cwd: root });
+  if (exitCode === 0) return;
+  console.error(`build: "${command[0]}" failed with status ${exitCode}`);
+  process.exit(1);
+}
