@@ -240,18 +240,42 @@ __attribute__((noreturn)) static void give_up(struct session *session, struct fa
 	sys_exit(125);
 }
 
-/* A pipe that the caller reads to its end must not wait for a container that runs in the background. */
-static void leave_caller(void)
+/* The lowest descriptor from `from` on that the monitor needs: its own, and what lies in a register. */
+static uint64_t next_needed(const struct session *session, uint64_t from, int signals, int terminal)
+{
+	uint64_t next = UINT32_MAX;
+	const int own[] = {session->client, signals, terminal};
+
+	for (int i = 0; i < PLAN_REGS; i++)
+		if (session->regs[i] >= from && session->regs[i] < next)
+			next = session->regs[i];
+	for (size_t i = 0; i < sizeof(own) / sizeof(*own); i++)
+		if (own[i] >= 0 && (uint64_t)own[i] >= from && (uint64_t)own[i] < next)
+			next = (uint64_t)own[i];
+	return next;
+}
+
+/*
+ * A pipe that the caller reads to its end must not wait for a container that
+ * runs in the background: of what the caller passed on, nothing is kept.
+ */
+static void leave_caller(struct session *session, int signals, int terminal)
 {
 	long null = SYS_4(__NR_openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC, 0);
+	uint64_t from = 3, needed;
 
 	for (int fd = 0; fd < 3; fd++)
 		if (null < 0)
 			sys_close(fd);
 		else if (null != fd)
 			SYS_3(__NR_dup3, null, fd, 0);
-	if (null > 2)
-		sys_close((int)null);
+	while (from < UINT32_MAX) {
+		needed = next_needed(session, from, signals, terminal);
+		if (needed > from)
+			SYS_3(__NR_close_range, from, needed - 1, 0);
+		from = needed + 1;
+	}
+	session->plan_fd = -1;
 	SYS_1(__NR_chdir, "/");
 }
 
@@ -330,7 +354,7 @@ void monitor_main(struct session *session)
 		give_up(session, failure);
 
 	sys_close(session->control);
-	leave_caller();
+	leave_caller(session, signals, terminal);
 	relay_open(session, terminal);
 	tell_client(session, MESSAGE_STARTED, (const uint32_t[]){(uint32_t)child_pid(session)}, 1);
 	if (plan->flags & MONITOR_DETACH)

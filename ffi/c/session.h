@@ -69,7 +69,8 @@ long builtin(struct session *session, const struct plan_step *step, const uint64
 /*
  * monitor_main - the monitor, from its fork to its end. Never returns.
  *
- * Carries out PREPARE, PARENT, and at the end EXITED or UNDO.
+ * Carries out PREPARE, PARENT, and at the end EXITED or UNDO. Once the command
+ * runs it keeps only descriptors that lie in registers, so EXITED names no others.
  */
 __attribute__((noreturn)) void monitor_main(struct session *session);
 

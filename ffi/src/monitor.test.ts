@@ -24,6 +24,7 @@ const trampoline = join(ffi, `build/trampoline-${process.arch}`);
 const AT_FDCWD = -100;
 const AF_UNIX = 1;
 const SEQPACKET = 5 | O.CLOEXEC;
+const CLOSE_RANGE_CLOEXEC = 4;
 const CTRL_P = "\x10";
 const CTRL_Q = "\x11";
 
@@ -127,6 +128,7 @@ class Container {
     }
     for (const [i, [read, write]] of pipes.entries()) plan.child.sys("dup3", i === 0 ? read : write, i, 0);
     if (!(this.#flags & MONITOR.EXEC)) plan.child.builtin("waitGo");
+    plan.child.sys("close_range", 3, 0xffff_ffff, CLOSE_RANGE_CLOEXEC);
     if (box.child === undefined) exec();
     else box.child(plan, exec);
     plan.exited.builtin("recordExit", logDir, "exit", logDir, null);
@@ -320,7 +322,8 @@ describe("in the background", () => {
       script: "echo here; while ! test -e $DIR/stop; do sleep 0.01; done",
       flags: MONITOR.DETACH,
     });
-    expect(await run(box.command)).toEqual({ status: 0, stdout: "", stderr: "" });
+    const strays = ["sh", "-c", 'exec 4>&1 5>&2 9>&1; exec "$@"', "sh"];
+    expect(await run([...strays, ...box.command])).toEqual({ status: 0, stdout: "", stderr: "" });
     expect(box.read("exit")).toBe("");
     const attached = run(box.attach());
     writeFileSync(box.path("stop"), "");
