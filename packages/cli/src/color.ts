@@ -8,7 +8,7 @@ const PALETTE = {
   mist: { rgb: "158;200;185", index: 151 },
 } as const;
 
-export type Shade = keyof typeof PALETTE;
+type Shade = keyof typeof PALETTE;
 export type Paint = (shade: Shade, text: string) => string;
 
 interface Environment {

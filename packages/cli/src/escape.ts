@@ -11,6 +11,7 @@ const SHORT: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t"
  * move the cursor, colour, hide or turn text around shows as an escape such as `\x1b`.
  */
 export function escapeText(text: string): string {
+  if (/^[\x20-\x7e]*$/.test(text)) return text;
   return text.replace(UNSAFE, (char) => {
     const code = char.codePointAt(0) ?? 0;
     return SHORT[char] ?? (code < 0x100 ? `\\x${hex(code, 2)}` : `\\u{${hex(code, 4)}}`);

@@ -60,6 +60,8 @@ export function formatDate(ms: number): string {
 /** Cuts after `width` columns of a terminal, the last one a `…`; never in the middle of a character. */
 export function ellipsis(text: string, width: number): string {
   if (Bun.stringWidth(text) <= width) return text;
+  // Intl's tables take a millisecond to load, and most text needs none.
+  if (/^[\x20-\x7e]*$/.test(text)) return `${text.slice(0, width - 1)}…`;
   let cut = "";
   let used = 0;
   for (const { segment } of new Intl.Segmenter().segment(text)) {

@@ -1,0 +1,61 @@
+import type { Command } from "./command.ts";
+
+type Load = () => Promise<{ readonly default: Command }>;
+
+/** Every command, in the order that the help lists them; a file is loaded when its command is used. */
+export const commands: Readonly<Record<string, Load>> = {
+  run: () => import("./commands/run.ts"),
+  exec: () => import("./commands/exec.ts"),
+  ps: () => import("./commands/ps.ts"),
+  logs: () => import("./commands/logs.ts"),
+  attach: () => import("./commands/attach.ts"),
+  create: () => import("./commands/create.ts"),
+  start: () => import("./commands/start.ts"),
+  stop: () => import("./commands/stop.ts"),
+  kill: () => import("./commands/kill.ts"),
+  wait: () => import("./commands/wait.ts"),
+  rename: () => import("./commands/rename.ts"),
+  rm: () => import("./commands/rm.ts"),
+  pull: () => import("./commands/pull.ts"),
+  init: () => import("./commands/init.ts"),
+  images: () => import("./commands/images.ts"),
+  rmi: () => import("./commands/rmi.ts"),
+  inspect: () => import("./commands/inspect.ts"),
+  info: () => import("./commands/info.ts"),
+  doctor: () => import("./commands/doctor.ts"),
+  version: () => import("./commands/version.ts"),
+};
+
+/** What processes of ours execute, and no help lists. */
+export const hidden: Readonly<Record<string, Load>> = { internal: () => import("./commands/internal.ts") };
+
+/** Other words for the same. */
+export const aliases: Readonly<Record<string, string>> = { list: "ps", ls: "ps" };
+
+/** Docker's long forms: what a word means behind `container` or `image`. */
+export const groups: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  container: {
+    run: "run",
+    exec: "exec",
+    ls: "ps",
+    list: "ps",
+    ps: "ps",
+    logs: "logs",
+    attach: "attach",
+    create: "create",
+    start: "start",
+    stop: "stop",
+    kill: "kill",
+    wait: "wait",
+    rename: "rename",
+    rm: "rm",
+    remove: "rm",
+    inspect: "inspect",
+  },
+  image: { ls: "images", list: "images", pull: "pull", rm: "rmi", remove: "rmi", inspect: "inspect", init: "init" },
+};
+
+export const groupSummaries: Readonly<Record<string, string>> = {
+  container: "The commands for containers, as Docker groups them",
+  image: "The commands for images, as Docker groups them",
+};

@@ -1,0 +1,52 @@
+import { listContainers, openEngine } from "@bantubox/core";
+import { defineCommand } from "../command.ts";
+import { containerColumns, containerRow } from "../container-row.ts";
+import { filterContainers } from "../filter.ts";
+import { listFlags } from "../flags.ts";
+import { formatListing } from "../listing.ts";
+import { writeOut } from "../output.ts";
+import { parseInteger } from "../values/number.ts";
+
+export default defineCommand({
+  name: "ps",
+  summary: "List containers",
+  operands: { usage: "", min: 0, max: 0 },
+  flags: {
+    all: { type: "boolean", short: "a", description: "Those that do not run as well" },
+    filter: {
+      type: "list",
+      short: "f",
+      value: "KEY=VALUE",
+      description: "Only these: id, name, label, status, exited, ancestor, before, since",
+    },
+    last: {
+      type: "string",
+      short: "n",
+      value: "NUMBER",
+      parse: (text: string, label: string) => parseInteger(text, label, { min: -1 }),
+      description: "The last created ones, whatever their state",
+    },
+    latest: { type: "boolean", short: "l", description: "The last created one, whatever its state" },
+    ...listFlags,
+  },
+  examples: ["bb ps -a", "bb ps -aq --filter status=exited", `bb ps --format 'table {{.Names}}\\t{{.Status}}'`],
+  async run({ flags, globals }) {
+    const last = flags.latest ? 1 : (flags.last ?? -1);
+    const found = filterContainers(
+      await listContainers(openEngine(globals), { all: true }),
+      flags.filter ?? [],
+      flags.all === true || last >= 0,
+    ).sort((a, b) => b.createdMs - a.createdMs);
+    const nowMs = Date.now();
+    const truncate = !flags["no-trunc"];
+    writeOut(
+      formatListing({
+        columns: containerColumns,
+        rows: (last < 0 ? found : found.slice(0, last)).map((each) => containerRow(each, { nowMs, truncate })),
+        format: flags.format,
+        quiet: flags.quiet ? "ID" : undefined,
+      }),
+    );
+    return 0;
+  },
+});
