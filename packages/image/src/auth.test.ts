@@ -5,9 +5,9 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { checkRealm, mayReceivePassword, parseChallenges } from "./auth.ts";
 import { readCredentials } from "./credentials.ts";
-import { makeLayer, publish, startRegistry } from "./fake-registry.ts";
 import { parseReference } from "./reference.ts";
 import { openRepository } from "./registry.ts";
+import { makeLayer, publish, startRegistry } from "./registry-fixture.ts";
 
 const registry = startRegistry();
 const tokens = startRegistry();

@@ -2,9 +2,8 @@ import { afterAll, beforeEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { $ } from "bun";
-import { startRegistry } from "./fake-registry.ts";
 import { HTTP_DEFAULTS, isLocalLiteral, isPrivateLiteral, parseRetryAfter, send, sendAndRead } from "./http.ts";
+import { startRegistry } from "./registry-fixture.ts";
 
 const registry = startRegistry();
 const other = startRegistry();
@@ -187,7 +186,11 @@ test.skipIf(Bun.which("openssl") === null)(
     const directory = mkdtempSync(join(tmpdir(), "bantubox-tls-"));
     try {
       const [key, cert] = [join(directory, "key.pem"), join(directory, "cert.pem")];
-      await $`openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost -keyout ${key} -out ${cert}`.quiet();
+      const options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost".split(
+        " ",
+      );
+      const made = Bun.spawnSync(["openssl", ...options, "-keyout", key, "-out", cert]);
+      expect(made.exitCode).toBe(0);
       await using server = Bun.serve({
         hostname: "127.0.0.1",
         port: 0,

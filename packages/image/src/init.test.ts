@@ -9,6 +9,7 @@ import {
   readFileSync,
   rmSync,
   symlinkSync,
+  truncateSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
@@ -20,10 +21,10 @@ import { archiveTree } from "./archive.ts";
 import { readBlob } from "./blobs.ts";
 import { copyTree } from "./copy.ts";
 import { parseDigest, sha256 } from "./digest.ts";
-import { contents, temporaryStore } from "./fake-store.ts";
 import { initImage } from "./init.ts";
 import { parseConfig, parseManifest } from "./manifest.ts";
 import { findImage, layersDirectory } from "./store.ts";
+import { contents, temporaryStore } from "./store-fixture.ts";
 
 const isRoot = process.getuid?.() === 0;
 // As root only: owners, devices and capabilities are what is copied.
@@ -55,7 +56,14 @@ async function makeTree(root: string): Promise<void> {
     const name = Buffer.concat([Buffer.from(`${root}/b`), Buffer.from([byte])]);
     writeFileSync(name, `byte ${byte}`);
   }
-  await $`mknod ${at("null")} c 1 3 && mknod ${at("disk")} b 259 1234 && mkfifo ${at("pipe")} && truncate -s 5M ${at("holes")}`.quiet();
+  for (const [name, mode, device] of [
+    ["null", 0x2000, 0x103],
+    ["disk", 0x6000, (1234 & 0xff) + (259 << 8) + ((1234 >> 8) << 20)],
+    ["pipe", 0x1000, 0],
+  ] as const) {
+    call("mknodat", undefined, -100, cstr(at(name)), mode | 0o640, device);
+  }
+  truncateSync(at("holes"), 5_000_000);
   call("setxattr", undefined, cstr(at("etc")), cstr("user.note"), cstr("hello"), 5, 0);
   call("setxattr", undefined, cstr(at("etc")), cstr("trusted.overlay.opaque"), cstr("y"), 1, 0);
   await $`chown 1000:70000 ${at("setuid")} && chown -h 3000000000:5 ${at("absolute")}`.quiet();
@@ -78,6 +86,12 @@ async function makeTree(root: string): Promise<void> {
   chmodSync(root, 0o751);
 }
 
+function readXattr(path: string, name: string): string {
+  const value = Buffer.alloc(64);
+  const length = call("lgetxattr", name, cstr(path), cstr(name), value, value.length);
+  return value.toString("hex", 0, length);
+}
+
 /** Every file's type, mode, owner, size, whole seconds, device, target and number of names, as find(1) sees them. */
 async function describeTree(root: string): Promise<string> {
   const list =
@@ -87,9 +101,12 @@ async function describeTree(root: string): Promise<string> {
       .text();
   const sums = await $`find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum`.cwd(root).text();
   const devices = await $`stat -c '%n %t:%T' null disk`.cwd(root).text();
-  const attributes = await $`getfattr -R -h -d -m '^(user|security)' . 2>/dev/null || true`.cwd(root).nothrow().text();
+  const attributes = [
+    readXattr(join(root, "setuid"), "security.capability"),
+    readXattr(join(root, "etc"), "user.note"),
+  ];
   // Directories have sizes of their own on every file system.
-  return list.replace(/^(\S+ d \S+ \S+) \d+/gm, "$1") + sums + devices + attributes;
+  return list.replace(/^(\S+ d \S+ \S+) \d+/gm, "$1") + sums + devices + attributes.join("\n");
 }
 
 asRoot("copyTree() copies all that a root file system holds", async () => {
@@ -101,12 +118,10 @@ asRoot("copyTree() copies all that a root file system holds", async () => {
   expect(await describeTree(target.path)).toBe(before);
   expect(lstatSync(join(target.path, "holes")).blocks * 512).toBeLessThan(100_000);
   expect(lstatSync(join(target.path, "hard")).ino).toBe(lstatSync(join(target.path, "etc/hostname")).ino);
-  const capability = Buffer.alloc(20);
-  call("lgetxattr", undefined, cstr(join(target.path, "setuid")), cstr("security.capability"), capability, 20);
-  expect(capability.toString("hex")).toBe("0100000200040000000000000000000000000000");
-  expect(() =>
-    call("lgetxattr", undefined, cstr(join(target.path, "etc")), cstr("trusted.overlay.opaque"), capability, 20),
-  ).toThrow("ENODATA");
+  expect(readXattr(join(target.path, "setuid"), "security.capability")).toBe(
+    "0100000200040000000000000000000000000000",
+  );
+  expect(() => readXattr(join(target.path, "etc"), "trusted.overlay.opaque")).toThrow("ENODATA");
 });
 
 asRoot("archiveTree() writes a tar that GNU tar reads as the same tree, byte for byte the same each time", async () => {
@@ -183,7 +198,7 @@ asRoot("initImage() leaves out the store itself and what is mounted below", asyn
 
 asRoot.each<[string, (path: string) => unknown]>([
   ["a whiteout's name", (path) => writeFileSync(join(path, ".wh.passwd"), "")],
-  ["overlay's whiteout", (path) => $`mknod ${path}/gone c 0 0`.quiet()],
+  ["overlay's whiteout", (path) => call("mknodat", undefined, -100, cstr(join(path, "gone")), 0x2000, 0)],
 ])("initImage() refuses %s, and leaves nothing behind", async (_, spoil) => {
   using store = temporaryStore();
   using source = temporaryDirectory();

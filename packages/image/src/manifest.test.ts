@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { BoxError } from "@bantubox/ffi";
 import fc from "fast-check";
-import { encode } from "./fake-registry.ts";
 import { type Index, parseConfig, parseManifest, selectPlatform } from "./manifest.ts";
 import { formatPlatform, parsePlatform, platformDistance } from "./platform.ts";
+import { encode } from "./registry-fixture.ts";
 
 const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
 const INDEX = "application/vnd.oci.image.index.v1+json";

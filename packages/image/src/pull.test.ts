@@ -3,9 +3,9 @@ import { existsSync, lstatSync, mkdirSync, readFileSync, writeFileSync } from "n
 import { join } from "node:path";
 import { BoxError, call, cstr } from "@bantubox/ffi";
 import { sha256 } from "./digest.ts";
+import { type PullOptions, type PullProgress, pullImage } from "./pull.ts";
 import {
   encode,
-  type FakeImage,
   type Mischief,
   makeLayer,
   publish,
@@ -13,10 +13,10 @@ import {
   serveBlob,
   stalledBody,
   startRegistry,
-} from "./fake-registry.ts";
-import { contents, openDatabase, temporaryStore } from "./fake-store.ts";
-import { type PullOptions, type PullProgress, pullImage } from "./pull.ts";
+  type TestImage,
+} from "./registry-fixture.ts";
 import { findImage, type ImageStore, layersDirectory } from "./store.ts";
+import { contents, openDatabase, temporaryStore } from "./store-fixture.ts";
 
 const registry = startRegistry();
 afterAll(() => registry[Symbol.asyncDispose]());
@@ -62,7 +62,7 @@ function layerFile(store: ImageStore, layer: string | undefined, path: string): 
   return join(layersDirectory(store), layer ?? "", path);
 }
 
-function onBlob({ layers }: FakeImage, mischief: Mischief): Mischief {
+function onBlob({ layers }: TestImage, mischief: Mischief): Mischief {
   return (request, path, count) => (path.endsWith(layers[0] ?? "-") ? mischief(request, path, count) : undefined);
 }
 
@@ -128,7 +128,7 @@ describe("a good registry", () => {
     const arm = publish(registry, path, [top], { platform: { os: "linux", architecture: "arm64" }, tag: false });
     const amd = publish(registry, path, [base], { platform: { os: "linux", architecture: "amd64" }, tag: false });
     const type = "application/vnd.oci.image.index.v1+json";
-    const entry = ({ manifest }: FakeImage, platform: object) => ({
+    const entry = ({ manifest }: TestImage, platform: object) => ({
       mediaType: "application/vnd.oci.image.manifest.v1+json",
       digest: manifest,
       size: registry.manifests.get(manifest)?.bytes.length,
@@ -396,7 +396,7 @@ test("a pull that is killed at any moment leaves nothing that the next one does 
     return serveBlob(request, blob);
   };
   const program = `
-    import { openDatabase } from ${JSON.stringify(join(import.meta.dir, "fake-store.ts"))};
+    import { openDatabase } from ${JSON.stringify(join(import.meta.dir, "store-fixture.ts"))};
     import { pullImage } from ${JSON.stringify(join(import.meta.dir, "pull.ts"))};
     const root = ${JSON.stringify(store.root)};
     console.log("ready");

@@ -14,7 +14,7 @@ export interface RegistryOptions extends Partial<HttpSettings> {
 }
 
 /** The bytes of a manifest or index, of which the digest is known to be true. */
-export interface ManifestBytes {
+interface ManifestBytes {
   readonly digest: Digest;
   /** What the registry says it is; to be compared with what the document says. */
   readonly contentType: string;
@@ -123,7 +123,7 @@ export function openRepository(reference: Reference, options: RegistryOptions = 
 }
 
 /** Whether a registry's address is this machine: those speak plain http. */
-export function isLoopback(domain: string): boolean {
+function isLoopback(domain: string): boolean {
   const host = domain.replace(/:[0-9]+$/, "").toLowerCase();
   return host === "localhost" || host === "[::1]" || /^127\.[0-9]+\.[0-9]+\.[0-9]+$/.test(host);
 }

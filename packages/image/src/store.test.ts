@@ -2,13 +2,13 @@ import { afterAll, expect, test } from "bun:test";
 import { existsSync, mkdirSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Digest, sha256 } from "./digest.ts";
-import { encode, makeLayer, publish, startRegistry } from "./fake-registry.ts";
-import { contents, temporaryStore } from "./fake-store.ts";
 import { collectGarbage, lockForWriting } from "./garbage.ts";
 import { listImages } from "./list.ts";
 import { pullImage } from "./pull.ts";
+import { encode, makeLayer, publish, startRegistry } from "./registry-fixture.ts";
 import { removeImage } from "./remove.ts";
 import { findImage, getImage, HOST_IMAGE, type ImageStore, recordImage, suggestNames } from "./store.ts";
+import { contents, temporaryStore } from "./store-fixture.ts";
 
 const registry = startRegistry();
 afterAll(() => registry[Symbol.asyncDispose]());

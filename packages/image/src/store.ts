@@ -40,7 +40,7 @@ export interface RunConfig {
   readonly healthcheck?: Healthcheck | undefined;
 }
 
-export const EMPTY_CONFIG: RunConfig = {
+const EMPTY_CONFIG: RunConfig = {
   env: [],
   cmd: [],
   entrypoint: [],

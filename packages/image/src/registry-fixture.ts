@@ -7,7 +7,7 @@ import { hostPlatform } from "./platform.ts";
 /** What a test makes of a request: a response of its own, or undefined for the true one. */
 export type Mischief = (request: Request, path: string, count: number) => Response | Promise<Response> | undefined;
 
-export interface FakeRegistry extends AsyncDisposable {
+export interface TestRegistry extends AsyncDisposable {
   readonly port: number;
   /** `127.0.0.1:port` */
   readonly domain: string;
@@ -22,9 +22,9 @@ export interface FakeRegistry extends AsyncDisposable {
 }
 
 /** A registry on loopback that serves what tests put in, and lies, stalls or breaks where they want it to. */
-export function startRegistry(): FakeRegistry {
+export function startRegistry(): TestRegistry {
   const blobs = new Map<string, Uint8Array>();
-  const manifests: FakeRegistry["manifests"] = new Map();
+  const manifests: TestRegistry["manifests"] = new Map();
   const requests: string[] = [];
   const counts = new Map<string, number>();
   const server: Server<undefined> = Bun.serve({
@@ -75,7 +75,7 @@ export function startRegistry(): FakeRegistry {
   }
 
   const port = server.port ?? 0;
-  const registry: FakeRegistry = {
+  const registry: TestRegistry = {
     port,
     domain: `127.0.0.1:${port}`,
     requests,
@@ -112,14 +112,14 @@ export function stalledBody(bytes: Uint8Array, headers: Record<string, string> =
   return new Response(body, { status, headers });
 }
 
-export interface FakeFile {
+export interface TestFile {
   readonly path: string;
   readonly content?: string | Uint8Array;
   readonly mode?: number;
 }
 
 /** A layer's tar with these files; names that end in a slash are directories. */
-export function makeLayer(files: readonly FakeFile[]): Uint8Array {
+export function makeLayer(files: readonly TestFile[]): Uint8Array {
   const parts: Buffer[] = [];
   for (const { path, content = "", mode } of files) {
     const bytes = Buffer.from(content);
@@ -138,7 +138,7 @@ export function makeLayer(files: readonly FakeFile[]): Uint8Array {
   return Buffer.concat([...parts, Buffer.alloc(1024)]);
 }
 
-export interface FakeImage {
+export interface TestImage {
   readonly manifest: Digest;
   readonly config: Digest;
   readonly layers: readonly Digest[];
@@ -147,11 +147,11 @@ export interface FakeImage {
 
 /** Puts an image with these layers into the registry under `repository:tag`. */
 export function publish(
-  registry: FakeRegistry,
+  registry: TestRegistry,
   name: string,
   layers: readonly Uint8Array[],
   { config = {}, platform = hostPlatform() as object, tag = true } = {},
-): FakeImage {
+): TestImage {
   const blobs = layers.map((layer) => Bun.gzipSync(Buffer.from(layer)));
   const put = (bytes: Uint8Array) => {
     const digest = sha256(bytes);
@@ -174,7 +174,7 @@ export function publish(
   return { manifest: sha256(manifest), config: sha256(configBytes), layers: blobs.map(sha256), diffIds };
 }
 
-export function putManifest(registry: FakeRegistry, name: string | undefined, type: string, bytes: Uint8Array): Digest {
+export function putManifest(registry: TestRegistry, name: string | undefined, type: string, bytes: Uint8Array): Digest {
   const digest = sha256(bytes);
   registry.manifests.set(digest, { type, bytes });
   if (name !== undefined) registry.manifests.set(name, { type, bytes });
