@@ -26,7 +26,7 @@ export async function report(error: unknown, { status = 1, debug = false }: Fail
   try {
     for (const each of errors) {
       const { text, hint } = describe(each);
-      say("error", text, debug || hint === undefined ? hint : escapeText(hint));
+      say("error", text, hint && escapeText(hint));
       if (debug && each instanceof Error) say("info", stackOf(each));
     }
   } catch (unsaid) {

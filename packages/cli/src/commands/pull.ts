@@ -6,7 +6,7 @@ import { showProgress } from "../progress.ts";
 import { usageError } from "../usage.ts";
 
 /** `pull NAME TAG` is `pull NAME:TAG`. */
-function referenceOf([name = "", tag]: readonly string[]): string {
+export function referenceOf([name = "", tag]: readonly string[]): string {
   if (tag === undefined) return name;
   const last = name.slice(name.lastIndexOf("/") + 1);
   if (last.includes(":") || name.includes("@")) {
