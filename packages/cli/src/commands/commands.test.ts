@@ -28,12 +28,12 @@ test.each<[string, Command, string[], unknown]>([
   ["init's command may be empty", init, ["--cmd=", "."], { cmd: [] }],
   ["logs' tail counts lines", logs, ["-n5", "web"], { tail: 5 }],
   ["or takes all", logs, ["--tail", "all", "web"], { tail: undefined }],
-])("%s", (_, command, args, flags) => expect(parse(command, args).flags).toEqual(flags as object));
+])("%s", (_, command, args, flags) => expect<unknown>(parse(command, args).flags).toEqual(flags));
 
-test.each<[Command, string[]]>([
-  [init, ["--cmd", '["a", 1]', "."]],
-  [init, ["--cmd", '["a"', "."]],
-  [logs, ["--tail", "-5", "web"]],
-  [logs, ["--tail", "some", "web"]],
-  [logs, ["--since", "yesterday", "web"]],
-])("refuses %p %j", (command, args) => expect(() => parse(command, args)).toThrow(/^Cannot use/));
+test.each<[string, Command, string[]]>([
+  ["a list with a number", init, ["--cmd", '["a", 1]', "."]],
+  ["a list that is not closed", init, ["--cmd", '["a"', "."]],
+  ["a negative number of lines", logs, ["--tail", "-5", "web"]],
+  ["lines in words", logs, ["--tail", "some", "web"]],
+  ["a time in words", logs, ["--since", "yesterday", "web"]],
+])("refuses %s", (_, command, args) => expect(() => parse(command, args)).toThrow(/^Cannot use/));
