@@ -158,6 +158,31 @@ describe("a good registry", () => {
     expect(missing.hint).toContain("linux/arm64/v8, linux/amd64");
   });
 
+  test("pullImage() refuses an image for another machine, unless that was asked for or an index vouches for it", async () => {
+    using store = temporaryStore();
+    const { name, path } = fresh();
+    const image = publish(registry, path, [base], { platform: { os: "linux", architecture: "s390x" } });
+    const refused = await failure(pullImage(store, name, quick));
+    expect(refused).toMatchObject({
+      code: "platform-missing",
+      hint: "Pull it with --platform linux/s390x if that is what you want",
+    });
+    const pulled = await pullImage(store, name, { ...quick, platform: "linux/s390x" });
+    expect(pulled.image.id).toBe(image.config);
+    const indexed = fresh();
+    const type = "application/vnd.oci.image.index.v1+json";
+    const size = registry.manifests.get(image.manifest)?.bytes.length;
+    const entry = { mediaType: "application/vnd.oci.image.manifest.v1+json", digest: image.manifest, size };
+    const platform = { os: "linux", architecture: process.arch === "arm64" ? "arm64" : "amd64" };
+    putManifest(
+      registry,
+      indexed.path,
+      type,
+      encode({ schemaVersion: 2, mediaType: type, manifests: [{ ...entry, platform }] }),
+    );
+    expect((await pullImage(store, indexed.name, quick)).image.id).toBe(image.config);
+  });
+
   test("two layers that are the same are one directory, since overlay refuses to stack it twice", async () => {
     using store = temporaryStore();
     const { name, path } = fresh();

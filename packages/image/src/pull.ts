@@ -3,25 +3,16 @@ import { rm } from "node:fs/promises";
 import { BoxError } from "@bantubox/ffi";
 import { blobPath, download, dropIngest, hasBlob, type Ingest, tryIngest, waitIngest, writeBlob } from "./blobs.ts";
 import { commitLayers, makeLayerDirectory, type PreparedLayer } from "./commit.ts";
-import { type Digest, parseDigest, quote, sha256 } from "./digest.ts";
+import { type Digest, parseDigest, quote } from "./digest.ts";
+import { fetchDocuments } from "./documents.ts";
 import { lockForWriting } from "./garbage.ts";
 import { extractLayer } from "./layer.ts";
-import {
-  type Descriptor,
-  DOCUMENT_MAX,
-  type Index,
-  type Manifest,
-  parseConfig,
-  parseManifest,
-  selectPlatform,
-} from "./manifest.ts";
+import { type Descriptor, parseConfig } from "./manifest.ts";
 import { formatPlatform, hostPlatform, type Platform, parsePlatform, platformDistance } from "./platform.ts";
 import { formatReference, parseReference, repositoryName } from "./reference.ts";
 import { openRepository, type RegistryOptions, type Repository } from "./registry.ts";
 import { getImage, hasLayer, type Image, type ImageStore, recordImage } from "./store.ts";
 
-/** An index may list indexes; none that anybody makes goes deeper. */
-const INDEX_DEPTH = 3;
 const PARALLEL_LAYERS = 3;
 /** Rest of a broken layer that is still read, to say that its digest is wrong rather than what gzip thinks of it. */
 const DRAIN_MAX = 256 << 20;
@@ -83,7 +74,8 @@ export async function pullImage(store: ImageStore, text: string, options: PullOp
   const { digest } = documents;
   if (known === digest) return upToDate(store, name, known);
   const config = parseConfig(documents.config, documents.manifest.layers.length);
-  checkPlatform(text, config.platform, wanted);
+  // An index has chosen by its own words; builders that cross-compile leave theirs in configs.
+  if (digest === documents.manifestDigest) checkPlatform(text, config.platform, wanted);
 
   using _writing = await lockForWriting(store, options.signal);
   const written = documents.blobs.filter((blob) => writeBlob(store, blob.digest, blob.bytes));
@@ -119,66 +111,6 @@ function findKnown({ database }: ImageStore, name: string, requested: string): s
 
 function upToDate(store: ImageStore, name: string, digest: string): PullResult {
   return { image: getImage(store, name), name, digest, status: "up-to-date" };
-}
-
-interface Documents {
-  /** Of what the name stands for. */
-  readonly digest: Digest;
-  readonly manifestDigest: Digest;
-  readonly manifest: Manifest;
-  readonly config: Uint8Array;
-  /** Index, manifest and config as they were sent. */
-  readonly blobs: readonly { readonly digest: Digest; readonly bytes: Uint8Array }[];
-}
-
-async function fetchDocuments(
-  repository: Repository,
-  target: string,
-  wanted: Platform,
-  name: string,
-): Promise<Documents> {
-  const root = await repository.manifest(target);
-  const blobs: { digest: Digest; bytes: Uint8Array }[] = [root];
-  let digest = root.digest;
-  let document: Manifest | Index = parseManifest(root.bytes, root.contentType);
-  for (let depth = 0; document.kind === "index"; depth++) {
-    if (depth === INDEX_DEPTH) {
-      throw new BoxError("manifest-invalid", `Cannot pull ${quote(name)}: its indexes are nested too deep`);
-    }
-    const entry: Descriptor = selectPlatform(document, wanted, name);
-    const next = await repository.manifest(entry.digest);
-    checkSize(entry, next.bytes.length);
-    // The index vouches for the type: a registry that calls it something else contradicts itself.
-    const type = /^application\/(?:octet-stream|json)?$|^$|^text\/plain$/.test(next.contentType)
-      ? entry.mediaType
-      : next.contentType;
-    if (type !== entry.mediaType) {
-      throw new BoxError(
-        "manifest-invalid",
-        `Cannot use the image's manifest: its index calls it ${quote(entry.mediaType)}, the registry ${quote(type)}`,
-      );
-    }
-    document = parseManifest(next.bytes, type);
-    digest = next.digest;
-    blobs.push(next);
-  }
-  const { config } = document;
-  if (config.size > DOCUMENT_MAX) {
-    throw new BoxError("config-invalid", `Cannot use the image's config: it is larger than ${DOCUMENT_MAX} bytes`);
-  }
-  const answer = await repository.blob(config.digest, 0);
-  const bytes = await answer.read(config.size);
-  checkSize(config, bytes.length);
-  if (sha256(bytes) !== config.digest) {
-    throw new BoxError("blob-corrupt", `Cannot use blob ${config.digest}: its bytes have the digest ${sha256(bytes)}`);
-  }
-  blobs.push({ digest: config.digest, bytes });
-  return { digest: root.digest, manifestDigest: digest, manifest: document, config: bytes, blobs };
-}
-
-function checkSize({ digest, size }: Descriptor, length: number): void {
-  if (length === size) return;
-  throw new BoxError("blob-corrupt", `Cannot use blob ${digest}: it has ${length} bytes instead of ${size}`);
 }
 
 function checkPlatform(name: string, platform: Platform, wanted: Platform): void {
