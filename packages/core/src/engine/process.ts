@@ -43,13 +43,13 @@ export function sendSignal(pidfd: Fd, signal: number): boolean {
 /** Waits for the process to end. @returns Whether it did, within `timeoutMs`. */
 export async function waitProcess(pidfd: Fd, timeoutMs: number): Promise<boolean> {
   const deadline = performance.now() + timeoutMs;
-  // struct pollfd; no waiting in the call, since it would stop the event loop.
-  const poll = new DataView(new ArrayBuffer(16));
+  // struct pollfd, then a struct timespec of zero: waiting in the call would stop the event loop.
+  const poll = new DataView(new ArrayBuffer(24));
   const memory = new Uint8Array(poll.buffer);
+  const now = memory.subarray(8);
   for (let pauseMs = 1; ; pauseMs = Math.min(pauseMs * 2, 20)) {
     poll.setInt32(0, pidfd.raw, true);
     poll.setInt16(4, POLLIN, true);
-    const now = memory.subarray(8);
     now.fill(0);
     if (call("ppoll", "the container's process", memory, 1, now, null, 0) > 0) return true;
     if (performance.now() >= deadline) return false;

@@ -43,7 +43,7 @@ function wordsOf(
     case TAG.CWD:
       return {
         code: "command-not-found",
-        message: `Cannot use the working directory "${spec?.process.cwd ?? step.args[0]}": ${cwdState(error)}`,
+        message: `Cannot use the working directory "${cwdOf(step, spec)}": ${cwdState(error)}`,
         hint: "Name one that exists in the container with -w",
       };
     case TAG.CGROUP:
@@ -122,6 +122,11 @@ function explainExec({ args: [paths, argv] }: ReadStep, error: string): Words {
     };
   }
   return { code: "command-not-executable", message: `Cannot run ${name}: ${error}` };
+}
+
+/** chdir names it; the check after it does not. */
+function cwdOf({ name, args }: ReadStep, spec: Spec | undefined): string {
+  return name === "chdir" ? String(args[0]) : (spec?.process.cwd ?? "");
 }
 
 function cwdState(error: string): string {

@@ -1,0 +1,156 @@
+/**
+ * Drives the real binary on the real kernel, each test with a store of its own.
+ * When the store is disposed of, nothing of its containers may be left on the host.
+ */
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { copyFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+export const PROJECT = join(import.meta.dir, "..");
+export const BB = process.env["BB"] ?? join(PROJECT, "dist/bb");
+
+export interface Result {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface BbOptions {
+  readonly stdin?: string | undefined;
+  readonly env?: Record<string, string> | undefined;
+  readonly cwd?: string | undefined;
+  /** Give up (and kill it) after so long. */
+  readonly timeoutMs?: number;
+}
+
+/** A store and a run directory of one test. */
+export interface Store extends AsyncDisposable {
+  readonly root: string;
+  readonly runRoot: string;
+  /** Runs `bb` with this store; everything it prints is collected. */
+  bb(args: readonly string[], options?: BbOptions): Promise<Result>;
+  /** As `bb`, for calls that must succeed. @returns Standard output without its last newline. */
+  ok(args: readonly string[], options?: BbOptions): Promise<string>;
+  /** The arguments before a command of one's own spawning. */
+  readonly command: readonly string[];
+}
+
+/** Makes a store; `await using store = await newStore()` checks at its end that nothing leaks. */
+export async function newStore(): Promise<Store> {
+  const directory = mkdtempSync(join(tmpdir(), "bb-test-"));
+  const [root, runRoot] = [join(directory, "lib"), join(directory, "run")];
+  const command = [BB, "--root", root, "--run-root", runRoot];
+  const bb = (args: readonly string[], options?: BbOptions): Promise<Result> => run([...command, ...args], options);
+  return {
+    root,
+    runRoot,
+    command,
+    bb,
+    async ok(args, options) {
+      const result = await bb(args, options);
+      if (result.code === 0) return result.stdout.replace(/\n$/, "");
+      throw new Error(`bb ${args.join(" ")}: status ${result.code}\n${result.stderr}${result.stdout}`);
+    },
+    async [Symbol.asyncDispose]() {
+      const ids = (await bb(["ps", "-aq", "--no-trunc"])).stdout.split("\n").filter((id) => id !== "");
+      if (ids.length > 0) await bb(["rm", "-f", ...ids]);
+      const leaks = leaksOf(root, runRoot, ids);
+      rmSync(directory, { recursive: true, force: true });
+      if (leaks.length > 0) throw new Error(`Left behind:\n${leaks.join("\n")}`);
+    },
+  };
+}
+
+/** Runs a program to its end. */
+export async function run(
+  command: readonly string[],
+  { stdin, env, cwd, timeoutMs = 60_000 }: BbOptions = {},
+): Promise<Result> {
+  const child = Bun.spawn([...command], {
+    stdin: stdin === undefined ? "ignore" : new TextEncoder().encode(stdin),
+    stdout: "pipe",
+    stderr: "pipe",
+    timeout: timeoutMs,
+    ...(env === undefined ? {} : { env: { ...process.env, ...env } }),
+    ...(cwd === undefined ? {} : { cwd }),
+  });
+  const [stdout, stderr] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  return { code: await child.exited, stdout, stderr };
+}
+
+/** What is still there of a store's containers: directories, cgroups, mounts, processes, links. */
+function leaksOf(root: string, runRoot: string, ids: readonly string[]): string[] {
+  const leaks: string[] = [];
+  for (const path of [join(root, "containers"), runRoot]) {
+    if (existsSync(path)) for (const name of readdirSync(path)) leaks.push(`directory ${join(path, name)}`);
+  }
+  const mounts = readFileSync("/proc/self/mountinfo", "utf8");
+  for (const line of mounts.split("\n")) if (line.includes(root) || line.includes(runRoot)) leaks.push(`mount ${line}`);
+  for (const id of ids) {
+    for (const path of cgroupsOf(id)) leaks.push(`cgroup ${path}`);
+  }
+  for (const pid of readdirSync("/proc").filter((name) => /^[0-9]+$/.test(name))) {
+    const command = readText(`/proc/${pid}/cmdline`);
+    if (command.includes(root)) leaks.push(`process ${pid} ${command.replaceAll("\0", " ")}`);
+  }
+  return leaks;
+}
+
+/** Directories of a container's cgroups that exist. */
+export function cgroupsOf(id: string): string[] {
+  const base = "/sys/fs/cgroup";
+  const bases = [base, ...readdirSync(base).map((name) => join(base, name))];
+  return bases.map((path) => join(path, "bantubox", id)).filter((path) => existsSync(path));
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+/** Waits until `check` gives something. @throws {Error} After `timeoutMs`. */
+export async function until<T>(what: string, check: () => T | Promise<T>, timeoutMs = 10_000): Promise<NonNullable<T>> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    const value = await check();
+    if (value) return value;
+    if (performance.now() > deadline) throw new Error(`Waited ${timeoutMs} ms for: ${what}`);
+    await Bun.sleep(20);
+  }
+}
+
+let busybox: Promise<string> | undefined;
+
+/** A root directory with busybox and all its applets, made once for the whole run. Not to be written to. */
+export function busyboxRoot(): Promise<string> {
+  busybox ??= makeBusybox(join(tmpdir(), `bb-busybox-${process.pid}`));
+  return busybox;
+}
+
+process.on("exit", () => rmSync(join(tmpdir(), `bb-busybox-${process.pid}`), { recursive: true, force: true }));
+
+/** Fills `root` with busybox, an /etc with a few users, and the directories of a small distribution. */
+export async function makeBusybox(root: string): Promise<string> {
+  for (const name of ["bin", "etc", "tmp", "root", "home/user", "var", "usr/bin"])
+    mkdirSync(join(root, name), { recursive: true });
+  await copyFile("/bin/busybox", join(root, "bin/busybox"));
+  const { stdout } = await run(["/bin/busybox", "--list"]);
+  for (const name of stdout.split("\n")) {
+    if (name !== "" && name !== "busybox") symlinkSync("busybox", join(root, "bin", name));
+  }
+  await Bun.write(join(root, "etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n");
+  await Bun.write(join(root, "etc/group"), "root:x:0:\nwheel:x:10:root,user\nuser:x:1000:\nextra:x:2000:user\n");
+  return root;
+}
+
+/** Why a test cannot run here, or false; with BANTUBOX_REQUIRE_ALL=1 that is a failure instead of a skip. */
+export function missing(reason: string, isMissing: boolean): boolean {
+  if (!isMissing) return false;
+  if (process.env["BANTUBOX_REQUIRE_ALL"] === "1") throw new Error(`Cannot test: ${reason}`);
+  console.error(`skipped: ${reason}`);
+  return true;
+}
