@@ -207,10 +207,10 @@ function compileChild(
     const size = { rows: process.consoleSize?.height ?? 0, columns: process.consoleSize?.width ?? 0 };
     const slave = openPty(build, steps, process.user, size);
     addConsole(build, slave);
-    finishMounts(build, spec);
+    finishMounts(build, context);
     usePty(steps, slave);
   } else {
-    finishMounts(build, spec);
+    finishMounts(build, context);
     usePipes(build, steps, pipes, process.user);
   }
   if (spec.hostname) steps.sys("sethostname", spec.hostname, Buffer.byteLength(spec.hostname)).tag(TAG.HOSTNAME);
@@ -222,8 +222,9 @@ function compileChild(
   else execute(build, steps, process);
 }
 
-function finishMounts(build: Build, spec: Spec): void {
-  protectPaths(build, spec.linux.maskedPaths ?? [], spec.linux.readonlyPaths ?? []);
+function finishMounts(build: Build, { spec, directory }: StartContext): void {
+  const { maskedPaths: masked = [], readonlyPaths: readonly = [] } = spec.linux;
+  protectPaths(build, { masked, readonly, directory });
   enterRoot(build, spec.root.readonly === true);
 }
 

@@ -10,8 +10,13 @@ const DEV_NULL = (1 << 8) | 3;
  *
  * What hides a file is the host's own /dev/null, opened and looked at before
  * anything of the image is reached: an image's "null" may be anything (CVE-2025-31133).
+ *
+ * @param directory Of the host, no longer needed by the child, which covers it in its own namespace.
  */
-export function protectPaths(build: Build, masked: readonly string[], readonly: readonly string[]): void {
+export function protectPaths(
+  build: Build,
+  { masked, readonly, directory }: { masked: readonly string[]; readonly: readonly string[]; directory: string },
+): void {
   const { plan, root, scratch, tree } = build;
   const steps = plan.child;
   if (masked.length > 0) {
@@ -31,6 +36,9 @@ export function protectPaths(build: Build, masked: readonly string[], readonly: 
     const attributes = MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC;
     steps.sys("fsmount", scratch, 1, attributes).into(empty).tag(TAG.MOUNT);
     steps.sys("close", scratch);
+    // Before Linux 6.15 only what is attached can be copied: it lies on the host's side, which goes with the old root.
+    const flags = MOVE_MOUNT.F_EMPTY_PATH;
+    steps.sys("move_mount", empty, "", AT.FDCWD, directory, flags).tag(TAG.MOUNT);
     for (const path of masked) steps.builtin("mask", root, path, nothing, empty).tag(TAG.MOUNT);
     steps.sys("close", empty);
     steps.sys("close", nothing);
