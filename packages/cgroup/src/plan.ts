@@ -29,7 +29,7 @@ export interface CgroupPlan {
   readonly directories: readonly string[];
   /** To be written in this order, each in one write(2). */
   readonly writes: readonly Write[];
-  /** Files into which the process writes `0` to move itself: one for each hierarchy. */
+  /** Files into which a process that has one thread writes `0` to move itself: one for each hierarchy. */
   readonly joins: readonly string[];
   /** v2's directory, for CLONE_INTO_CGROUP. */
   readonly intoDirectory: string | undefined;
@@ -79,12 +79,22 @@ export function planCgroup(host: CgroupHost, path: string, resources: LinuxResou
     path,
     directories,
     writes: draft.writes,
-    joins: [...new Set(joined)].map((dir) => `${dir}/cgroup.procs`),
+    joins: [...new Set(joined)].map((dir) => joinFile(host, dir)),
     intoDirectory: host.unified && `${host.unified}/${path}`,
     deviceProgram,
     remove,
     oomEvents: oomEventsFile(host, path),
   };
+}
+
+/**
+ * The file of a group that a process with one thread writes `0` into, to move itself.
+ *
+ * v1 has `tasks` beside `cgroup.procs`: a single thread that moves itself is all that needs no lock
+ * over every fork and exit of the machine, which costs up to 20 ms when nobody had it lately.
+ */
+function joinFile({ unified }: CgroupHost, dir: string): string {
+  return unified !== undefined && dir.startsWith(`${unified}/`) ? `${dir}/cgroup.procs` : `${dir}/tasks`;
 }
 
 /**

@@ -52,7 +52,7 @@ async function prepare(engine: Engine, idOrName: string, options: ExecOptions, a
     const { tty = false, interactive = false, detachKeys } = options;
     const context = {
       process,
-      joins: planCgroup(host, group, {}).joins,
+      cgroup: planCgroup(host, group, {}),
       stdio: { tty, interactive, attach, forward: attach && interactive },
       // The filter follows the capabilities, so a privileged process has its own.
       filter: options.privileged ? undefined : await compileFilter(spec),

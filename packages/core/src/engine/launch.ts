@@ -14,10 +14,10 @@ import { compileFilter } from "./security.ts";
 import { readStatus } from "./status.ts";
 
 const F_SETFD = 2;
-/** Where a spawned trampoline finds what it is given. */
+/** Where a spawned trampoline finds its plan. */
 const PLAN_FD = 3;
-const REPORT_FD = 4;
-const PASSED_FD = 5;
+/** By which numbers the plan of a spawned trampoline knows what it is given. */
+export const SPAWNED_FDS = { lock: 5, report: 4 } as const;
 
 /** Who the caller of a start is to the container. */
 export interface Attachment {
@@ -46,7 +46,7 @@ export function takeForStart(engine: Engine, container: Container): Created {
 }
 
 /** Compiles the plan of one start. @param fds Numbers that the trampoline will know the lock and the report by. */
-async function compile(
+export async function compileLaunch(
   engine: Engine,
   { container, spec, cgroupHost }: Omit<Created, "lock">,
   attachment: Attachment,
@@ -82,7 +82,7 @@ function attachmentOf({ attach, interactive }: Attachment): { attach: boolean; f
 
 /** Becomes the container's client. Returns only by throwing; the container is not started then, and nothing of the start is left. */
 export async function launchForeground(engine: Engine, created: Created, attachment: Attachment): Promise<never> {
-  const plan = await compile(engine, created, attachment, { lock: created.lock.raw });
+  const plan = await compileLaunch(engine, created, attachment, { lock: created.lock.raw });
   keepOpen(created.lock);
   return becomePlan(plan);
 }
@@ -93,8 +93,7 @@ export async function launchForeground(engine: Engine, created: Created, attachm
  * @throws {BoxError} What `explainFailure` makes of the step that failed.
  */
 export async function launchDetached(engine: Engine, created: Created): Promise<void> {
-  const fds = { lock: PASSED_FD, report: REPORT_FD };
-  const plan = await compile(engine, created, { attach: false, interactive: false }, fds);
+  const plan = await compileLaunch(engine, created, { attach: false, interactive: false }, SPAWNED_FDS);
   await spawnPlan(plan, created.lock, created.spec);
 }
 
@@ -112,22 +111,35 @@ export function becomePlan(plan: Uint8Array): never {
  * @throws {BoxError} What `explainFailure` makes of the step that failed.
  */
 export async function spawnPlan(plan: Uint8Array, passed: Fd, spec: Spec): Promise<void> {
-  using trampoline = openTrampoline();
-  using memory = openPlan(plan);
   using report = openReport();
-  const child = Bun.spawn([`/proc/self/fd/${trampoline.raw}`, String(PLAN_FD)], {
-    argv0: "bb",
-    cwd: "/",
-    env: {},
-    stdio: ["ignore", "ignore", "ignore", memory.raw, report.write.raw, passed.raw],
-  });
+  const child = spawnTrampoline(plan, report.write, passed, { stdin: "ignore", stdout: "ignore", stderr: "ignore" });
   await child.exited;
-  const failure = readReport(report.read.raw);
+  const { failure } = readReport(report.read.raw);
   if (failure !== undefined) throw explainFailure(plan, failure, spec);
 }
 
+/** Starts the trampoline. @param passed As for `spawnPlan`. */
+export function spawnTrampoline<
+  In extends "ignore" | "pipe" | Uint8Array<ArrayBuffer>,
+  Out extends "ignore" | "pipe",
+>(
+  plan: Uint8Array,
+  report: Fd,
+  passed: Fd,
+  { stdin, stdout, stderr }: { stdin: In; stdout: Out; stderr: Out },
+): Bun.Subprocess<In, Out, Out> {
+  using trampoline = openTrampoline();
+  using memory = openPlan(plan);
+  return Bun.spawn([`/proc/self/fd/${trampoline.raw}`, String(PLAN_FD)], {
+    argv0: "bb",
+    cwd: "/",
+    env: {},
+    stdio: [stdin, stdout, stderr, memory.raw, report.raw, passed.raw],
+  });
+}
+
 /** A pipe for struct plan_report; its reader never blocks. */
-function openReport(): { read: Fd; write: Fd } & Disposable {
+export function openReport(): { read: Fd; write: Fd } & Disposable {
   const pair = allocate(8);
   call("pipe2", undefined, pair, O.CLOEXEC | O.NONBLOCK);
   const [read = -1, write = -1] = new Int32Array(pair.buffer);
@@ -141,18 +153,27 @@ function openReport(): { read: Fd; write: Fd } & Disposable {
   };
 }
 
-/** struct plan_report: the failure among the records that the client left, or undefined. */
-function readReport(fd: number): StepFailure | undefined {
-  const bytes = new Uint8Array(new ArrayBuffer(64));
+/** What a trampoline has to say: that a step failed, or that the command started, and maybe how it ended. */
+export interface Report {
+  readonly failure?: StepFailure;
+  /** As wait(2) has it. */
+  readonly waitStatus?: number;
+}
+
+/** Reads the struct plan_report records that the client left. @throws {BoxError} `no-report` if there are none. */
+export function readReport(fd: number): Report {
+  const bytes = allocate(64);
   const n = attempt("read", fd, bytes, bytes.length);
   const words = new Uint32Array(bytes.buffer);
-  const REPORT_STARTED = 1;
+  const REPORT_EXITED = 2;
   const REPORT_FAILED = 3;
+  let report: Report | undefined;
   for (let at = 0; at + 16 <= n; at += 16) {
-    const [kind = 0, section = 0, step = 0, errno = 0] = words.subarray(at / 4, at / 4 + 4);
-    if (kind === REPORT_FAILED) return { section, step, errno };
-    if (kind === REPORT_STARTED) return undefined;
+    const [kind = 0, a = 0, step = 0, errno = 0] = words.subarray(at / 4, at / 4 + 4);
+    if (kind === REPORT_FAILED) return { failure: { section: a, step, errno } };
+    report = kind === REPORT_EXITED ? { waitStatus: a } : {};
   }
+  if (report !== undefined) return report;
   throw new BoxError("no-report", "Cannot start the container: the trampoline ended without a word", {
     hint: 'See "bb doctor"',
   });

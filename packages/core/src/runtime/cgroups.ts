@@ -14,7 +14,7 @@ const ATTACH_BYTES = 16;
 /**
  * Makes the container's groups and their limits, in PREPARE.
  *
- * @returns The descriptor of v2's directory, when the child can be born inside: then v2 needs no join.
+ * @returns The descriptor of v2's directory, where there is one: the child is born inside.
  */
 export function makeCgroups(build: Build, cgroup: CgroupPlan): Reg | undefined {
   const { plan } = build;
@@ -26,14 +26,18 @@ export function makeCgroups(build: Build, cgroup: CgroupPlan): Reg | undefined {
     steps.builtin("writeFile", AT.FDCWD, path, value, value.length, O.WRONLY, 0).tag(TAG.CGROUP);
   }
   if (cgroup.intoDirectory === undefined) return undefined;
-  const directory = plan.register();
-  steps
-    .sys("openat", AT.FDCWD, cgroup.intoDirectory, O.PATH | O.DIRECTORY | O.CLOEXEC)
-    .into(directory)
-    .tag(TAG.CGROUP);
   if (cgroup.deviceProgram !== undefined) attachDevicePolicy(build, cgroup.intoDirectory, cgroup.deviceProgram);
-  // On a hybrid host the other hierarchies are joined by hand, and the namespace has to wait for them.
-  return cgroup.joins.length === 1 ? directory : undefined;
+  return openUnified(build, cgroup.intoDirectory);
+}
+
+/** v2's group, for CLONE_INTO_CGROUP: to be born inside costs less than to move there. */
+export function openUnified({ plan }: Build, directory: string): Reg {
+  const reg = plan.register();
+  plan.prepare
+    .sys("openat", AT.FDCWD, directory, O.PATH | O.DIRECTORY | O.CLOEXEC)
+    .into(reg)
+    .tag(TAG.CGROUP);
+  return reg;
 }
 
 /** Loads the device program of v2 and hangs it on the group: bpf(2) takes no path, and no O_PATH descriptor. */
@@ -58,15 +62,18 @@ function attachDevicePolicy({ plan, scratch, tree }: Build, directory: string, p
   steps.sys("close", tree);
 }
 
-/** The child moves itself into its groups, then makes the namespace that begins there. */
-export function joinCgroups(build: Build, cgroup: CgroupPlan, isBornInside: boolean, hasNamespace: boolean): void {
-  if (isBornInside) return;
-  for (const path of cgroup.joins) joinCgroup(build.plan.child, path);
+/** The child moves itself into the groups of v1, then makes the namespace that begins there. */
+export function joinCgroups(build: Build, cgroup: CgroupPlan, hasNamespace: boolean): void {
+  joinV1(build.plan.child, cgroup);
   if (hasNamespace) build.plan.child.sys("unshare", CLONE.NEWCGROUP).tag(TAG.CGROUP);
 }
 
-export function joinCgroup(steps: Steps, procs: string): void {
-  steps.builtin("writeFile", AT.FDCWD, procs, "0", 1, O.WRONLY, 0).tag(TAG.CGROUP);
+/** Every hierarchy but v2's, in which the process was born. */
+export function joinV1(steps: Steps, { joins, intoDirectory }: Pick<CgroupPlan, "joins" | "intoDirectory">): void {
+  for (const path of joins) {
+    if (intoDirectory !== undefined && path.startsWith(`${intoDirectory}/`)) continue;
+    steps.builtin("writeFile", AT.FDCWD, path, "0", 1, O.WRONLY, 0).tag(TAG.CGROUP);
+  }
 }
 
 /** Empty by now: PID 1 took everybody with it. What cannot be removed is collected by the next command. */

@@ -1,6 +1,7 @@
+import type { CgroupPlan } from "@bantubox/cgroup";
 import { AT, CLONE, MONITOR, O, PR, type Reg, SECTION, SIGNALS } from "@bantubox/ffi";
 import { type Build, startBuild } from "./build.ts";
-import { joinCgroup } from "./cgroups.ts";
+import { joinV1, openUnified } from "./cgroups.ts";
 import { becomeUser, execute, type SeccompFilter, setRlimits } from "./identity.ts";
 import { writeProc } from "./paths.ts";
 import type { NamespaceType, Process, Spec } from "./spec.ts";
@@ -22,8 +23,7 @@ export interface ExecContext {
   readonly process: Process;
   /** Number of the pidfd of the container's first process, checked to be still that one. */
   readonly pidfd: number;
-  /** cgroup.procs files of the container's groups. */
-  readonly joins: readonly string[];
+  readonly cgroup: Pick<CgroupPlan, "joins" | "intoDirectory">;
   readonly stdio: Stdio;
   readonly filter: SeccompFilter | undefined;
   readonly detachKeys: readonly number[];
@@ -54,7 +54,9 @@ export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
   const { plan } = build;
   const pid = plan.register(2);
   const pipes = makePipes(build, context.stdio);
-  plan.prepare.builtin("fork", SECTION.CHILD, 0, -1).into(pid).tag(TAG.STATE);
+  const { intoDirectory } = context.cgroup;
+  const unified = intoDirectory === undefined ? -1 : openUnified(build, intoDirectory);
+  plan.prepare.builtin("fork", SECTION.CHILD, 0, unified).into(pid).tag(TAG.STATE);
   closeContainerEnds(build, pipes);
 
   const slave = enter(build, context);
@@ -89,11 +91,11 @@ export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
 }
 
 /** Joins the container's groups and namespaces. @returns The slave of a pty, if there shall be one. */
-function enter(build: Build, { spec, process, pidfd, joins, stdio }: ExecContext): Reg | undefined {
+function enter(build: Build, { spec, process, pidfd, cgroup, stdio }: ExecContext): Reg | undefined {
   const { plan, root } = build;
   const steps = plan.child;
   steps.sys("prctl", PR.SET_DUMPABLE, 0, 0, 0, 0);
-  for (const path of joins) joinCgroup(steps, path);
+  joinV1(steps, cgroup);
   if (process.oomScoreAdj !== undefined) {
     writeProc(build, "/proc/self/oom_score_adj", String(process.oomScoreAdj), TAG.RLIMIT);
   }

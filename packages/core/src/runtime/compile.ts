@@ -119,7 +119,7 @@ function compilePrepare(
   build: Build,
   context: StartContext,
   registers: Registers,
-): Pipes & { hostSocket: Reg | undefined; intoCgroup: boolean } {
+): Pipes & { hostSocket: Reg | undefined } {
   const { plan } = build;
   const steps = plan.prepare;
   const directoryFlags = O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
@@ -141,11 +141,11 @@ function compilePrepare(
 
   let flags = 0;
   for (const { type, path } of context.spec.linux.namespaces) if (path === undefined) flags |= NAMESPACE[type];
-  // A cgroup namespace begins at the groups that its maker is in: it is made by the child, once it has joined.
-  if (intoCgroup === undefined) flags &= ~CLONE.NEWCGROUP;
+  // A cgroup namespace begins at the groups that its maker is in: the child makes it, once it has joined them all.
+  flags &= ~CLONE.NEWCGROUP;
   const fork = steps.builtin("fork", SECTION.CHILD, flags, intoCgroup ?? -1).into(registers.pid);
   fork.tag(TAG.STATE);
-  return { ...pipes, hostSocket, intoCgroup: intoCgroup !== undefined };
+  return { ...pipes, hostSocket };
 }
 
 /** The attach socket is bound by a relative name: a path of sun_path's 108 bytes may be too short for a run directory. */
@@ -166,11 +166,7 @@ function listenForAttach(steps: Steps, runDirectory: string, { run, listen }: Re
   steps.sys("chdir", "/");
 }
 
-function compileChild(
-  build: Build,
-  context: StartContext,
-  pipes: Pipes & { hostSocket: Reg | undefined; intoCgroup: boolean },
-): void {
+function compileChild(build: Build, context: StartContext, pipes: Pipes & { hostSocket: Reg | undefined }): void {
   const { plan, root } = build;
   const steps = plan.child;
   const { spec, stdio } = context;
@@ -179,7 +175,7 @@ function compileChild(
   steps.sys("prctl", PR.SET_DUMPABLE, 0, 0, 0, 0);
   steps.sys("umask", 0);
   const hasCgroupNamespace = spec.linux.namespaces.some(({ type, path }) => type === "cgroup" && path === undefined);
-  joinCgroups(build, context.cgroup, pipes.intoCgroup, hasCgroupNamespace);
+  joinCgroups(build, context.cgroup, hasCgroupNamespace);
   joinNamespaces(build, spec);
   compileNetwork(build, context, pipes.hostSocket);
   for (const [name, value] of Object.entries(spec.linux.sysctl ?? {})) {
