@@ -17,6 +17,7 @@ export type { LogEntry, LogOptions } from "./engine/logs.ts";
 export type { ContainerOptions, ExecOptions, MountOption, ResourceOptions, UlimitOption } from "./engine/options.ts";
 export type { RemoveContainerOptions } from "./engine/remove.ts";
 export { createContainer, runDetached, runForeground, startContainer, startForeground } from "./engine/run.ts";
+export type { RunContainerOptions, RunResult, SpawnedContainer } from "./engine/run-in-process.ts";
 export type { StopOptions } from "./engine/stop.ts";
 
 import { removeImage as deleteImage, type InitOptions, initImage as makeImage, type Removed } from "@bantubox/image";
@@ -26,8 +27,24 @@ import type { Engine } from "./engine/engine.ts";
 import type { Info, Version } from "./engine/info.ts";
 import type { ContainerSummary } from "./engine/list.ts";
 import type { LogEntry, LogOptions } from "./engine/logs.ts";
+import type { ContainerOptions } from "./engine/options.ts";
 import type { RemoveContainerOptions } from "./engine/remove.ts";
+import type { RunContainerOptions, RunResult, SpawnedContainer } from "./engine/run-in-process.ts";
 import type { StopOptions } from "./engine/stop.ts";
+
+/** Runs a container to its end, in a program that goes on; see engine/run-in-process.ts. */
+export async function runContainer(
+  engine: Engine,
+  options: ContainerOptions,
+  more?: RunContainerOptions,
+): Promise<RunResult> {
+  return (await import("./engine/run-in-process.ts")).runContainer(engine, options, more);
+}
+
+/** Starts a container beside a program that goes on; see engine/run-in-process.ts. */
+export async function spawnContainer(engine: Engine, options: ContainerOptions): Promise<SpawnedContainer> {
+  return (await import("./engine/run-in-process.ts")).spawnContainer(engine, options);
+}
 
 /** Becomes another client of a running container; see engine/attach.ts. */
 export async function attachForeground(engine: Engine, idOrName: string, options?: AttachOptions): Promise<never> {

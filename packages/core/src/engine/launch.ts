@@ -18,6 +18,7 @@ const F_SETFD = 2;
 const PLAN_FD = 3;
 /** By which numbers the plan of a spawned trampoline knows what it is given. */
 export const SPAWNED_FDS = { lock: 5, report: 4 } as const;
+export const REPORT_BYTES = 16;
 
 /** Who the caller of a start is to the container. */
 export interface Attachment {
@@ -119,10 +120,7 @@ export async function spawnPlan(plan: Uint8Array, passed: Fd, spec: Spec): Promi
 }
 
 /** Starts the trampoline. @param passed As for `spawnPlan`. */
-export function spawnTrampoline<
-  In extends "ignore" | "pipe" | Uint8Array<ArrayBuffer>,
-  Out extends "ignore" | "pipe",
->(
+export function spawnTrampoline<In extends "ignore" | "pipe" | Uint8Array<ArrayBuffer>, Out extends "ignore" | "pipe">(
   plan: Uint8Array,
   report: Fd,
   passed: Fd,
@@ -160,21 +158,30 @@ export interface Report {
   readonly waitStatus?: number;
 }
 
-/** Reads the struct plan_report records that the client left. @throws {BoxError} `no-report` if there are none. */
+/** Reads what the client left in its report. @throws {BoxError} `no-report` if that is nothing. */
 export function readReport(fd: number): Report {
-  const bytes = allocate(64);
+  const bytes = allocate(4 * REPORT_BYTES);
   const n = attempt("read", fd, bytes, bytes.length);
-  const words = new Uint32Array(bytes.buffer);
+  let report: Report | undefined;
+  for (let at = 0; at + REPORT_BYTES <= n; at += REPORT_BYTES) report = parseReport(bytes, at);
+  if (report !== undefined) return report;
+  throw noReport();
+}
+
+/** One struct plan_report. */
+export function parseReport(bytes: Uint8Array, at: number): Report {
   const REPORT_EXITED = 2;
   const REPORT_FAILED = 3;
-  let report: Report | undefined;
-  for (let at = 0; at + 16 <= n; at += 16) {
-    const [kind = 0, a = 0, step = 0, errno = 0] = words.subarray(at / 4, at / 4 + 4);
-    if (kind === REPORT_FAILED) return { failure: { section: a, step, errno } };
-    report = kind === REPORT_EXITED ? { waitStatus: a } : {};
-  }
-  if (report !== undefined) return report;
-  throw new BoxError("no-report", "Cannot start the container: the trampoline ended without a word", {
+  const view = new DataView(bytes.buffer, bytes.byteOffset + at, REPORT_BYTES);
+  const kind = view.getUint32(0, true);
+  const a = view.getUint32(4, true);
+  if (kind === REPORT_FAILED)
+    return { failure: { section: a, step: view.getUint32(8, true), errno: view.getUint32(12, true) } };
+  return kind === REPORT_EXITED ? { waitStatus: a } : {};
+}
+
+export function noReport(): BoxError {
+  return new BoxError("no-report", "Cannot start the container: the trampoline ended without a word", {
     hint: 'See "bb doctor"',
   });
 }
