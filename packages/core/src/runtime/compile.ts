@@ -5,7 +5,7 @@ import { type Build, isolateMounts, startBuild } from "./build.ts";
 import { joinCgroups, makeCgroups, removeCgroups } from "./cgroups.ts";
 import { addConsole, fillDev } from "./devices.ts";
 import { becomeUser, execute, type SeccompFilter, setRlimits } from "./identity.ts";
-import { addMount } from "./mounts.ts";
+import { addMount, openLinkedBinds } from "./mounts.ts";
 import { type NetworkSetup, openHostSocket, setUpNetwork } from "./network.ts";
 import { protectPaths, writeProc } from "./paths.ts";
 import { clearVolatile, enterRoot, mountRoot, type RootFs } from "./rootfs.ts";
@@ -189,10 +189,11 @@ function compileChild(build: Build, context: StartContext, pipes: Pipes & { host
   }
   setRlimits(build, steps, process.rlimits ?? []);
 
+  const linked = openLinkedBinds(build, spec.mounts);
   isolateMounts(steps, spec.linux.rootfsPropagation ?? "private");
   mountRoot(build, context.root);
   for (const mount of spec.mounts) {
-    addMount(build, mount, context.cgroupHost);
+    addMount(build, mount, context.cgroupHost, linked.get(mount));
     if (mount.destination === "/dev" && mount.type === "tmpfs") fillDev(build, spec.linux.devices ?? []);
   }
   // A working directory that the image lacks is made, as Docker does; on a root that cannot be written it fails later.

@@ -1,5 +1,5 @@
 import type { CgroupHost } from "@bantubox/cgroup";
-import { AT, BoxError, MOUNT_ATTR, MOVE_MOUNT, MS, O, OPEN_TREE, RESOLVE, S_IF } from "@bantubox/ffi";
+import { AT, BoxError, MOUNT_ATTR, MOVE_MOUNT, MS, O, OPEN_TREE, RESOLVE, type Reg, S_IF } from "@bantubox/ffi";
 import { type Build, mountAttributes } from "./build.ts";
 import type { Mount } from "./spec.ts";
 import { TAG } from "./tags.ts";
@@ -43,10 +43,44 @@ interface Options {
   data: string;
 }
 
-/** Attaches one mount of config.json, in the order that it has there. */
-export function addMount(build: Build, mount: Mount, cgroups: CgroupHost): void {
+/** Each keeps one of the plan's few registers until it is attached. */
+const MAX_LINKED = 24;
+
+/**
+ * Opens the binds that stay in touch with the host's mounts (slave, shared).
+ *
+ * It must happen before the namespace is cut off from the host: what is copied
+ * after that has no peers any more.
+ */
+export function openLinkedBinds(build: Build, mounts: readonly Mount[]): ReadonlyMap<Mount, Reg> {
+  const trees = new Map<Mount, Reg>();
+  for (const mount of mounts) {
+    if (mount.options === undefined || !mount.options.some(isLinked)) continue;
+    if (trees.size === MAX_LINKED) {
+      throw new BoxError(
+        "bad-mount",
+        `Cannot mount on "${mount.destination}": ${MAX_LINKED} mounts are slave or shared`,
+      );
+    }
+    const tree = build.plan.register();
+    openBind(build, mount, parseOptions(mount.options), tree);
+    trees.set(mount, tree);
+  }
+  return trees;
+}
+
+function isLinked(option: string): boolean {
+  return option === "rslave" || option === "rshared" || option === "slave" || option === "shared";
+}
+
+/**
+ * Attaches one mount of config.json, in the order that it has there.
+ *
+ * @param opened Its tree, if it was opened before.
+ */
+export function addMount(build: Build, mount: Mount, cgroups: CgroupHost, opened?: Reg): void {
   const options = parseOptions(mount.options ?? []);
-  if (options.bind !== undefined || mount.type === "bind") addBind(build, mount, options);
+  if (options.bind !== undefined || mount.type === "bind") addBind(build, mount, options, opened);
   else if (mount.type === "cgroup" || mount.type === "cgroup2") addCgroups(build, mount.destination, options, cgroups);
   else addFileSystem(build, mount, options);
 }
@@ -71,28 +105,31 @@ function parseOptions(texts: readonly string[]): Options {
 }
 
 /** A file or directory of the host. Its source was looked at by the engine; the child opens it before it leaves the host's root. */
-function addBind(build: Build, mount: Mount, options: Options): void {
+function addBind(build: Build, mount: Mount, options: Options, opened: Reg | undefined): void {
   const { plan, root, scratch, tree } = build;
-  const steps = plan.child;
+  if (opened === undefined) openBind(build, mount, options, tree);
+  const type = isFileMount(mount) ? S_IF.REG : S_IF.DIR;
+  plan.child.builtin("target", root, mount.destination, type, 0).into(scratch).tag(TAG.MOUNT);
+  attach(build, opened);
+}
+
+function openBind({ plan }: Build, mount: Mount, options: Options, tree: Reg): void {
   if (mount.source === undefined) {
     throw new BoxError("bad-mount", `Cannot mount on "${mount.destination}": a bind mount needs a source`);
   }
-  const isRecursive = options.bind !== "bind";
-  const recursive = isRecursive ? AT.RECURSIVE : 0;
-  steps
+  const recursive = options.bind === "bind" ? 0 : AT.RECURSIVE;
+  plan.child
     .sys("open_tree", AT.FDCWD, mount.source, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | recursive)
     .into(tree)
     .tag(TAG.MOUNT);
   const propagation = options.propagation & ~MS.REC || MS.PRIVATE;
   const attributes = mountAttributes(plan, options.set, options.clear, propagation);
-  steps.sys("mount_setattr", tree, "", AT.EMPTY_PATH | recursive, attributes, 32).tag(TAG.MOUNT);
-  const type = isFileMount(mount) ? S_IF.REG : S_IF.DIR;
-  steps.builtin("target", root, mount.destination, type, 0).into(scratch).tag(TAG.MOUNT);
-  attach(build);
+  plan.child.sys("mount_setattr", tree, "", AT.EMPTY_PATH | recursive, attributes, 32).tag(TAG.MOUNT);
 }
 
 /** Moves the mount in `tree` onto `scratch`, and closes both. */
-export function attach({ plan, scratch, tree }: Build): void {
+function attach({ plan, scratch, tree: own }: Build, opened?: Reg): void {
+  const tree = opened ?? own;
   const flags = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH;
   plan.child.sys("move_mount", tree, "", scratch, "", flags).tag(TAG.MOUNT);
   plan.child.sys("close", tree);
