@@ -18,7 +18,9 @@ const AT_EMPTY_PATH = 0x1000;
  * finds behind /proc/PID/exe is neither a file of the host nor writable (CVE-2019-5736).
  */
 export function openTrampoline(): Fd {
-  return sealed("bantubox", readFileSync(process.arch === "arm64" ? arm64 : x64), MFD.EXEC);
+  const path = process.arch === "arm64" ? arm64 : x64;
+  // A bundle knows it by a name beside itself, which must not be looked for where the caller happens to be.
+  return sealed("bantubox", readFileSync(path.startsWith("/") ? path : `${import.meta.dir}/${path}`), MFD.EXEC);
 }
 
 /** A plan in a sealed memfd, for the trampoline to map. */

@@ -1,4 +1,4 @@
-import { AT, attempt, BoxError, call, cstr, ERRNO, Fd, O } from "@bantubox/ffi";
+import { AT, attempt, BoxError, call, cstr, ERRNO, Fd, O, SysError } from "@bantubox/ffi";
 
 const FSOPEN_CLOEXEC = 1;
 const FSCONFIG_SET_STRING = 1;
@@ -21,12 +21,14 @@ export function openLayers(base: string, layers: readonly string[]): Fd {
   for (const layer of layers) {
     const path = `${base}/${layer}`;
     const error = attempt("fsconfig", context.raw, FSCONFIG_SET_STRING, cstr("lowerdir+"), cstr(path), 0);
-    // Before Linux 6.5 the layers are one string of at most 256 bytes.
+    // Before Linux 6.8 the layers are one string, from 6.5 of at most 256 bytes.
     if (error === -ERRNO.EINVAL) return openLayersAtOnce(base, layers);
     if (error < 0)
       call("fsconfig", `"lowerdir+" to "${path}"`, context.raw, FSCONFIG_SET_STRING, cstr("lowerdir+"), cstr(path), 0);
   }
-  return create(context);
+  // Before 6.5 overlay looks at its options only now.
+  const error = attempt("fsconfig", context.raw, FSCONFIG_CMD_CREATE, null, null, 0);
+  return error === -ERRNO.EINVAL ? openLayersAtOnce(base, layers) : create(context, error);
 }
 
 function openLayersAtOnce(base: string, layers: readonly string[]): Fd {
@@ -44,14 +46,14 @@ function openLayersAtOnce(base: string, layers: readonly string[]): Fd {
       value,
       0,
     );
-    return create(context);
+    return create(context, attempt("fsconfig", context.raw, FSCONFIG_CMD_CREATE, null, null, 0));
   } finally {
     process.chdir(before);
   }
 }
 
-function create(context: Fd): Fd {
-  call("fsconfig", "an overlay of the image's layers", context.raw, FSCONFIG_CMD_CREATE, null, null, 0);
+function create(context: Fd, result: number): Fd {
+  if (result < 0) throw new SysError("fsconfig", -result, "an overlay of the image's layers");
   return new Fd(call("fsmount", "the image's layers", context.raw, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY_NODEV_NOSUID));
 }
 

@@ -193,7 +193,9 @@ export function explainCommand(engine: Engine, { id }: Container): string[] {
 
 function ownCommand(): string[] {
   // In the compiled executable the entry point is a file of its own file system.
-  return Bun.main.startsWith("/$bunfs/") ? [process.execPath] : [process.execPath, Bun.main];
+  if (Bun.main.startsWith("/$bunfs/")) return [process.execPath];
+  // As the shebang of cli/src/main.ts: nothing of the directory that this runs in is loaded.
+  return [process.execPath, "--config=/dev/null", "--no-env-file", Bun.main];
 }
 
 /** Lets the next program of this process have `fd`. */
