@@ -43,6 +43,7 @@ function installPackages(): void {
     console.log(`This is no Debian: the tests need what it calls ${wanted.join(" ")}`);
     return;
   }
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg-query fills it in
   const { stdout } = Bun.spawnSync(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", ...wanted], {
     stderr: "ignore",
   });
