@@ -1,7 +1,7 @@
 import { detectCgroups, isFrozen, planCgroup } from "@bantubox/cgroup";
 import { BoxError, type Fd } from "@bantubox/ffi";
 import { compileExec, type ExecContext } from "../runtime/compile-exec.ts";
-import type { Process, Spec } from "../runtime/spec.ts";
+import type { Capabilities, Process, Spec, User } from "../runtime/spec.ts";
 import { type Container, getContainer, readSpec } from "./container.ts";
 import { parseDetachKeys } from "./detach-keys.ts";
 import { cgroupPath, type Engine } from "./engine.ts";
@@ -88,9 +88,15 @@ function processOf(container: Container, spec: Spec, options: ExecOptions, pid: 
   }
   const capabilities = options.privileged
     ? processCapabilities({ image: "", command: [], privileged: true }, user)
-    : (own.capabilities ?? processCapabilities({ image: "", command: [] }, user));
+    : capabilitiesOf(own, user);
   const { terminal: _, consoleSize: __, oomScoreAdj: ___, ...rest } = own;
   return { ...rest, terminal: options.tty === true, user, args: options.command, env, cwd, capabilities };
+}
+
+/** The container's own, but what its user was given to keep across execve is not another user's. */
+function capabilitiesOf({ capabilities, user: own }: Process, user: User): Capabilities {
+  if (capabilities === undefined) return processCapabilities({ image: "", command: [] }, user);
+  return user.uid === own.uid ? capabilities : { ...capabilities, inheritable: [], ambient: [] };
 }
 
 /** Looks the user up in the container as it is now, through its own root. */
