@@ -26,7 +26,7 @@ say("Unit tests");
 test("unit", ["--isolate", "packages", "ffi"]);
 
 say("Integration tests: the real executable on this kernel");
-test("system", ["./test"]);
+test("system", ["--isolate", "./test"]);
 
 say("A selection on pure cgroup v2 with AppArmor, in a virtual machine");
 testInVm();

@@ -2,7 +2,8 @@
  * Drives the real binary on the real kernel, each test with a store of its own.
  * When the store is disposed of, nothing of its containers may be left on the host.
  */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { afterAll } from "bun:test";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { copyFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -127,14 +128,19 @@ let busybox: Promise<string> | undefined;
 
 /** A root directory with busybox and all its applets, made once for the whole run. Not to be written to. */
 export function busyboxRoot(): Promise<string> {
-  busybox ??= makeBusybox(join(tmpdir(), `bb-busybox-${process.pid}`));
+  busybox ??= makeBusybox(mkdtempSync(join(tmpdir(), "bb-busybox-")));
   return busybox;
 }
 
-process.on("exit", () => rmSync(join(tmpdir(), `bb-busybox-${process.pid}`), { recursive: true, force: true }));
+// Bun runs no "exit" handlers after tests. With --isolate each file has a harness of its own, and so a root.
+afterAll(async () => {
+  if (busybox !== undefined) rmSync(await busybox, { recursive: true, force: true });
+  busybox = undefined;
+});
 
 /** Fills `root` with busybox, an /etc with a few users, and the directories of a small distribution. */
 export async function makeBusybox(root: string): Promise<string> {
+  chmodSync(root, 0o755);
   for (const name of ["bin", "etc", "tmp", "root", "home/user", "var", "usr/bin"])
     mkdirSync(join(root, name), { recursive: true });
   await copyFile("/bin/busybox", join(root, "bin/busybox"));
