@@ -316,6 +316,32 @@ static void read_signals(void)
 	}
 }
 
+/* Whether the client itself works with a descriptor. */
+static bool needs(int fd)
+{
+	return fd < 3 || fd == client.connection || fd == client.signals ||
+	       fd == client.session->plan_fd || fd == client.plan->report_fd;
+}
+
+/*
+ * Above all the container's lock: it is the monitor's, and must not be held by
+ * a client whose reader is stuck after the container has ended.
+ */
+static void let_go(void)
+{
+	const int own[] = {client.connection, client.signals, client.session->plan_fd,
+			   client.plan->report_fd};
+	int last = 2;
+
+	for (size_t i = 0; i < sizeof(own) / sizeof(*own); i++)
+		if (own[i] > last)
+			last = own[i];
+	for (int fd = 3; fd < last; fd++)
+		if (!needs(fd))
+			sys_close(fd);
+	SYS_3(__NR_close_range, last + 1, ~0u, 0);
+}
+
 /* SIGPIPE is blocked too, so that a broken pipe can restore the terminal first. */
 static void open_signals(void)
 {
@@ -337,6 +363,7 @@ void client_main(struct session *session, int connection)
 	client.connection = connection;
 	client.in_end = 1;
 	open_signals();
+	let_go();
 	if (client.plan->flags & MONITOR_CLIENT_ONLY)
 		start_relaying();
 	for (;;) {

@@ -46,8 +46,10 @@ void client_catch_up(struct client *client)
 
 void clients_spread(void)
 {
+	bool output = clients.message[0] == MESSAGE_STDOUT || clients.message[0] == MESSAGE_STDERR;
+
 	for (int i = 0; i < CLIENTS; i++) {
-		if (clients.at[i].fd < 0)
+		if (clients.at[i].fd < 0 || (output && clients.at[i].quiet))
 			continue;
 		clients.at[i].owed = true;
 		client_catch_up(&clients.at[i]);

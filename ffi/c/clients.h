@@ -20,6 +20,7 @@ struct client {
 	bool gives; /* its input is being written to the container */
 	bool taken; /* shall be told that its input was passed on */
 	bool held;  /* has input, while another's is being written */
+	bool quiet; /* waits for the end only */
 };
 
 struct clients {

@@ -82,9 +82,13 @@ static int receive_control(int socket, struct control_message *message, int *fd,
 					.control_length = sizeof(control)};
 	long n;
 
+	/*
+	 * A child that fails before it has read "go" closes a socket with something
+	 * unread: the kernel then says ECONNRESET once, before what the child said.
+	 */
 	do
 		n = SYS_3(__NR_recvmsg, socket, &header, flags | MSG_CMSG_CLOEXEC);
-	while (n == -EINTR);
+	while (n == -EINTR || n == -ECONNRESET);
 	if (n <= 0)
 		return (int)n;
 	*fd = take_fd(&header);

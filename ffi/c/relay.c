@@ -179,6 +179,10 @@ static void act(struct client *client, const char *message, size_t n)
 		if (n == 2)
 			SYS_4(__NR_pidfd_send_signal, relay.pidfd, (uint8_t)message[1], 0, 0);
 		return;
+	case MESSAGE_QUIET:
+		client->quiet = true;
+		client->owed = false;
+		return;
 	default:
 		client_drop(client);
 	}

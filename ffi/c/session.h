@@ -48,6 +48,7 @@ enum message {
 	MESSAGE_STDIN_END = 'e', /* client: stdin ended */
 	MESSAGE_RESIZE = 'w',	 /* client: u16 rows, u16 columns */
 	MESSAGE_SIGNAL = 's',	 /* client: u8 number, for the child */
+	MESSAGE_QUIET = 'q',	 /* client: wants no output, only the end */
 	MESSAGE_STDOUT = 'o',	 /* monitor: bytes */
 	MESSAGE_STDERR = 'r',	 /* monitor: bytes */
 	MESSAGE_STARTED = 'S',	 /* monitor: u32 pid */

@@ -1,4 +1,4 @@
-import { closeSync } from "node:fs";
+import { close } from "./call.ts";
 
 /** A file descriptor that is owned: it closes with its scope (`using`) unless `take()` hands it over. */
 export class Fd implements Disposable {
@@ -23,8 +23,7 @@ export class Fd implements Disposable {
 
   close(): void {
     if (this.#raw < 0) return;
-    // Never retried: Linux has released the number even when close(2) reports an error.
-    closeSync(this.take());
+    close(this.take());
   }
 
   [Symbol.dispose](): void {

@@ -1,4 +1,4 @@
-export { type Arg, attempt, call } from "./call.ts";
+export { type Arg, attempt, call, close } from "./call.ts";
 export { ERRNO, errnoName, isErrno, SysError } from "./errno.ts";
 export { BoxError, type BoxErrorOptions } from "./errors.ts";
 export { Fd } from "./fd.ts";
@@ -19,6 +19,19 @@ export {
   SIGNALS,
   TIOC,
 } from "./flags.ts";
+export {
+  existsSync,
+  isDirectory,
+  mkdirSync,
+  nodeFs,
+  readDescriptor,
+  readIfThere,
+  readTextSync,
+  type Stat,
+  statDescriptor,
+  statIfThere,
+  writeNewSync,
+} from "./fs.ts";
 export { addressOf, allocate, cstr } from "./memory.ts";
 export { NR, type SyscallName } from "./nr.ts";
 export { MONITOR, type MonitorOptions, Place, Plan, Reg, SECTION, type Steps } from "./plan.ts";

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import arm64 from "../build/trampoline-arm64" with { type: "file" };
 import x64 from "../build/trampoline-x64" with { type: "file" };
 import { attempt, call } from "./call.ts";
@@ -17,10 +16,11 @@ const AT_EMPTY_PATH = 0x1000;
  * The trampoline in a memfd that nobody can change any more: what a container
  * finds behind /proc/PID/exe is neither a file of the host nor writable (CVE-2019-5736).
  */
-export function openTrampoline(): Fd {
+export async function openTrampoline(): Promise<Fd> {
   const path = process.arch === "arm64" ? arm64 : x64;
   // A bundle knows it by a name beside itself, which must not be looked for where the caller happens to be.
-  return sealed("bantubox", readFileSync(path.startsWith("/") ? path : `${import.meta.dir}/${path}`), MFD.EXEC);
+  const file = Bun.file(path.startsWith("/") ? path : `${import.meta.dir}/${path}`);
+  return sealed("bantubox", await file.bytes(), MFD.EXEC);
 }
 
 /** A plan in a sealed memfd, for the trampoline to map. */

@@ -1,5 +1,4 @@
-import { mkdirSync, rmdirSync } from "node:fs";
-import { BoxError, isErrno } from "@bantubox/ffi";
+import { BoxError, isErrno, mkdirSync, nodeFs } from "@bantubox/ffi";
 import { listTree, writeControl } from "./file.ts";
 import type { CgroupHost } from "./hierarchy.ts";
 import { groupDirs, pathParts } from "./path.ts";
@@ -74,7 +73,7 @@ export function removeCgroup(
 /** Whether it did not exist before. */
 function makeDirectory(dir: string): boolean {
   try {
-    mkdirSync(dir, 0o755);
+    mkdirSync(dir, { mode: 0o755 });
     return true;
   } catch (error) {
     if (isErrno(error, "EEXIST")) return false;
@@ -92,7 +91,7 @@ function removeTree(dir: string): boolean {
 
 function removeDirectory(dir: string): boolean {
   try {
-    rmdirSync(dir);
+    nodeFs().rmdirSync(dir);
     return true;
   } catch (error) {
     if (isErrno(error, "ENOENT")) return true;

@@ -1,5 +1,4 @@
-import { existsSync } from "node:fs";
-import { BoxError, isErrno } from "@bantubox/ffi";
+import { BoxError, existsSync, isErrno } from "@bantubox/ffi";
 import { listTree } from "./file.ts";
 import type { CgroupHost } from "./hierarchy.ts";
 import { groupDir } from "./path.ts";

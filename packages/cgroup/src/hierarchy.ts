@@ -1,5 +1,4 @@
-import { readFileSync } from "node:fs";
-import { isErrno } from "@bantubox/ffi";
+import { isErrno, readTextSync } from "@bantubox/ffi";
 
 /** One mounted tree of cgroups that we may create groups in. */
 export interface Hierarchy {
@@ -121,7 +120,7 @@ export function words(text: string): string[] {
 
 function readText(path: string): string {
   try {
-    return readFileSync(path, "utf8");
+    return readTextSync(path);
   } catch (error) {
     // Without /proc, or with a hierarchy that vanished, there is nothing to be had: the first limit says so.
     if (isErrno(error, "ENOENT", "ENODEV")) return "";

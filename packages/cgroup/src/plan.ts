@@ -1,5 +1,4 @@
-import { existsSync } from "node:fs";
-import { BoxError } from "@bantubox/ffi";
+import { BoxError, existsSync } from "@bantubox/ffi";
 import { type DeviceRule, parseDevices } from "./devices.ts";
 import { readControl, type Write } from "./file.ts";
 import { type CgroupHost, type ControllerPlace, words } from "./hierarchy.ts";

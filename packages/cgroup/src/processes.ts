@@ -1,5 +1,4 @@
-import { existsSync } from "node:fs";
-import { isErrno } from "@bantubox/ffi";
+import { existsSync, isErrno } from "@bantubox/ffi";
 import { listTree, readControl, writeControl } from "./file.ts";
 import { freezeCgroup, thawCgroup, thawV1 } from "./freeze.ts";
 import type { CgroupHost } from "./hierarchy.ts";

@@ -1,7 +1,5 @@
 import type { Database } from "bun:sqlite";
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
-import { BoxError } from "@bantubox/ffi";
+import { BoxError, mkdirSync } from "@bantubox/ffi";
 import { type Digest, quote } from "./digest.ts";
 import { familiarName, formatReference, parseReference, repositoryName } from "./reference.ts";
 
@@ -126,16 +124,16 @@ export function createImageTables(database: Database): void {
 }
 
 export function layersDirectory({ root }: ImageStore): string {
-  return join(root, "layers");
+  return `${root}/layers`;
 }
 
 export function blobsDirectory({ root }: ImageStore): string {
-  return join(root, "blobs", "sha256");
+  return `${root}/blobs/sha256`;
 }
 
 /** Downloads that are not complete, each named after the digest that it shall have. */
 export function ingestDirectory({ root }: ImageStore): string {
-  return join(root, "ingest");
+  return `${root}/ingest`;
 }
 
 export function makeDirectories(store: ImageStore): void {

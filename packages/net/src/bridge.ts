@@ -1,5 +1,4 @@
-import { readFileSync, writeFileSync } from "node:fs";
-import { BoxError, ERRNO, isErrno } from "@bantubox/ffi";
+import { BoxError, ERRNO, isErrno, nodeFs, readTextSync } from "@bantubox/ffi";
 import { addAddress, listAddresses, parseAddress } from "./address.ts";
 import { formatIpv4, formatSubnet, isHostOf, overlaps, parseIpv4, parseSubnet, type Subnet } from "./cidr.ts";
 import { ensureZone, removeZone } from "./firewall.ts";
@@ -162,9 +161,9 @@ function silenceIpv6(bridge: string): void {
 
 /** Writes only what differs: /proc/sys may be read-only, and a host may be set up already. */
 function setSysctl(path: string, value: string): void {
-  if (readFileSync(path, "latin1").trim() === value) return;
+  if (readTextSync(path).trim() === value) return;
   try {
-    writeFileSync(path, value);
+    nodeFs().writeFileSync(path, value);
   } catch (cause) {
     if (!(cause instanceof Error) || !("code" in cause)) throw cause;
     throw new BoxError(String(cause.code), `Cannot set "${path}" to ${value}: ${String(cause.code)}`, {

@@ -1,7 +1,5 @@
 /** The files by which a container finds names: /etc/resolv.conf and /etc/hosts. */
-import { readFileSync } from "node:fs";
-import { isIP } from "node:net";
-import { BoxError, isErrno } from "@bantubox/ffi";
+import { BoxError, isErrno, readTextSync } from "@bantubox/ffi";
 import { isIpv4 } from "./cidr.ts";
 
 const HOST_FILE = "/etc/resolv.conf";
@@ -45,7 +43,7 @@ export function hostResolvConf(): string {
  */
 export function resolvConf(hostText: string, { dns = [], search = [], options = [] }: ResolvOptions = {}): string {
   for (const server of dns) {
-    if (isIP(server) === 0) throw badDns(server, "a DNS server", "it is no IP address");
+    if (!isAddress(server)) throw badDns(server, "a DNS server", "it is no IP address");
   }
   for (const word of search) checkWord(word, "a search domain");
   for (const word of options) checkWord(word, "a DNS option");
@@ -77,7 +75,7 @@ export function hostsFile({ hostname, address, extra = [] }: HostsOptions): stri
     "ff02::2\tip6-allrouters",
   ];
   for (const [name, target] of [...extra, [hostname, address ?? "127.0.0.1"] as const]) {
-    if (isIP(target) === 0) throw badHost(target, "an address", "it is no IP address");
+    if (!isAddress(target)) throw badHost(target, "an address", "it is no IP address");
     if (!isWord(name)) throw badHost(name, "a host name", "it is empty or holds blanks");
     // A full name is followed by its first part, by which a host calls itself.
     const short = name === hostname && name.includes(".") ? ` ${name.slice(0, name.indexOf("."))}` : "";
@@ -103,7 +101,7 @@ function parse(text: string): Resolv {
       .split(/\s+/)
       .filter(Boolean);
     const [first] = words;
-    if (keyword === "nameserver" && first !== undefined && isIP(first.replace(/%.*/, "")) !== 0) servers.push(first);
+    if (keyword === "nameserver" && first !== undefined && isAddress(first)) servers.push(first);
     else if (keyword === "search" || keyword === "domain") search = words.filter(isWord);
     else if (keyword === "options") options.push(...words.filter(isWord));
   }
@@ -133,9 +131,14 @@ function badHost(value: string, what: string, state: string): BoxError {
 
 function readIfPresent(path: string): string | undefined {
   try {
-    return readFileSync(path, "utf8");
+    return readTextSync(path);
   } catch (error) {
     if (isErrno(error, "ENOENT", "ENOTDIR")) return undefined;
     throw error;
   }
+}
+
+/** IPv4 by our own parser; for the rest node:net, which a start mostly has no need of, is loaded. An IPv6 address may name its zone. */
+function isAddress(text: string): boolean {
+  return isIpv4(text) || process.getBuiltinModule("node:net").isIPv6(text.replace(/%.*/, ""));
 }

@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync } from "@bantubox/ffi";
 import { readControl, type Write } from "../file.ts";
 import { sumOperations } from "../keyed.ts";
 import type { IoStats } from "../stats.ts";

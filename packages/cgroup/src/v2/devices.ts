@@ -1,5 +1,4 @@
-import { closeSync, constants, openSync } from "node:fs";
-import { addressOf, allocate, call, cstr } from "@bantubox/ffi";
+import { AT, addressOf, allocate, call, close, cstr, O } from "@bantubox/ffi";
 import { ACCESS, type DevicePolicy } from "../devices.ts";
 
 /** bpf(2)'s commands and constants that we use, <linux/bpf.h>. */
@@ -117,7 +116,7 @@ export function loadDeviceProgram(program: Uint8Array): number {
 
 /** Holds the processes of the v2 cgroup `dir` to a program that `compileDevices` made, for as long as `dir` exists. */
 export function attachDeviceProgram(dir: string, program: Uint8Array): void {
-  const directory = openSync(dir, constants.O_RDONLY | constants.O_DIRECTORY);
+  const directory = call("openat", `"${dir}"`, AT.FDCWD, cstr(dir), O.RDONLY | O.DIRECTORY | O.CLOEXEC);
   let loaded = -1;
   try {
     loaded = loadDeviceProgram(program);
@@ -130,7 +129,7 @@ export function attachDeviceProgram(dir: string, program: Uint8Array): void {
     view.setUint32(12, BPF.F_ALLOW_MULTI, true);
     call("bpf", `the device rules of ${JSON.stringify(dir)}`, BPF.PROG_ATTACH, attributes, ATTACH_BYTES);
   } finally {
-    if (loaded !== -1) closeSync(loaded);
-    closeSync(directory);
+    if (loaded !== -1) close(loaded);
+    close(directory);
   }
 }

@@ -15,11 +15,11 @@ export interface AttachOptions {
 }
 
 /** Becomes another client of a container that runs: what it prints from now on, and its end, are this process's. */
-export function attachForeground(
+export async function attachForeground(
   engine: Engine,
   idOrName: string,
   { noStdin = false, detachKeys }: AttachOptions = {},
-): never {
+): Promise<never> {
   const container = getContainer(engine, idOrName);
   getProcess(engine, container, "attach to").pidfd.close();
   const { launch } = container;
@@ -32,7 +32,7 @@ export function attachForeground(
   plan.prepare.sys("connect", connection, address, RECORD.attach.length + 3);
   plan.prepare.sys("chdir", "/");
   const reads = launch.interactive && !noStdin;
-  return becomePlan(
+  return await becomePlan(
     plan.encode({
       flags: MONITOR.CLIENT_ONLY | MONITOR.ATTACH | (launch.tty ? MONITOR.TTY : 0) | (reads ? MONITOR.STDIN : 0),
       pid: plan.register(2),

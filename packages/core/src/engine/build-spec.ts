@@ -1,7 +1,5 @@
-import { readlinkSync, statSync } from "node:fs";
-import { hostname as hostName } from "node:os";
 import { type CgroupHost, hasSwapLimit, type LinuxResources } from "@bantubox/cgroup";
-import { allocate, BoxError, call, RLIMIT } from "@bantubox/ffi";
+import { allocate, BoxError, call, existsSync, nodeFs, RLIMIT } from "@bantubox/ffi";
 import type { RunConfig } from "@bantubox/image";
 import { ensureAppArmorProfile, requireAppArmorProfile } from "../runtime/apparmor.ts";
 import { MASKED_PATHS, READONLY_PATHS, thermalThrottlePaths } from "../runtime/masks.ts";
@@ -16,6 +14,7 @@ import {
   NAMESPACES,
   NOFILE,
 } from "./defaults.ts";
+import { hostHostname } from "./hostname.ts";
 import type { ContainerOptions, ResourceOptions, UlimitOption } from "./options.ts";
 import { parseSecurityOptions, processCapabilities, readSeccompProfile, SECCOMP_ANNOTATION } from "./security.ts";
 import type { Identity } from "./users.ts";
@@ -69,7 +68,7 @@ export async function buildSpec(parts: SpecParts): Promise<Spec> {
       cgroupsPath: parts.cgroupsPath,
       resources: resourcesOf(options.resources ?? {}, isPrivileged, parts.cgroupHost),
       ...(seccomp === undefined ? {} : { seccomp }),
-      ...(isPrivileged ? { devices: await hostDevices() } : {}),
+      ...(isPrivileged ? { devices: hostDevices() } : {}),
       maskedPaths: isPrivileged ? [] : [...MASKED_PATHS, ...thermalThrottlePaths(), ...parts.maskedPaths],
       readonlyPaths: isPrivileged ? [] : READONLY_PATHS,
       sysctl:
@@ -126,7 +125,7 @@ function namespacesOf(network: string): Spec["linux"]["namespaces"] {
 }
 
 function hasTimeNamespace(): boolean {
-  return statSync("/proc/self/ns/time", { throwIfNoEntry: false }) !== undefined;
+  return existsSync("/proc/self/ns/time");
 }
 
 /** The profile's name, or undefined where the process is not confined by one. */
@@ -182,30 +181,20 @@ function resourcesOf(options: ResourceOptions, isPrivileged: boolean, host: Cgro
 }
 
 /** --privileged: the host's own devices, but for its terminals and what every container has anyway. */
-async function hostDevices(): Promise<Device[]> {
-  const { Glob } = await import("bun");
+function hostDevices(): Device[] {
   const devices: Device[] = [];
-  for await (const name of new Glob("**").scan({ cwd: "/dev", onlyFiles: false, followSymlinks: false, dot: true })) {
-    if (/^(pts|shm|mqueue|fd)(\/|$)|^(console|ptmx|tty)$/.test(name)) continue;
-    const path = `/dev/${name}`;
-    const stat = statSync(path, { throwIfNoEntry: false });
-    if (stat === undefined || isLink(path) || !(stat.isCharacterDevice() || stat.isBlockDevice())) continue;
+  for (const entry of nodeFs().readdirSync("/dev", { recursive: true, withFileTypes: true })) {
+    if (!entry.isCharacterDevice() && !entry.isBlockDevice()) continue;
+    const path = `${entry.parentPath}/${entry.name}`;
+    if (/^\/dev\/((pts|shm|mqueue|fd)\/|(console|ptmx|tty)$)/.test(path)) continue;
+    const stat = nodeFs().statSync(path, { throwIfNoEntry: false });
+    if (stat === undefined) continue;
     const major = (stat.rdev >>> 8) & 0xfff;
     const minor = (stat.rdev & 0xff) | ((stat.rdev >>> 12) & 0xfff00);
-    const type = stat.isBlockDevice() ? "b" : "c";
+    const type = entry.isBlockDevice() ? "b" : "c";
     devices.push({ type, path, major, minor, fileMode: stat.mode & 0o777, uid: stat.uid, gid: stat.gid });
   }
   return devices;
-}
-
-function isLink(path: string): boolean {
-  try {
-    readlinkSync(path);
-    return true;
-  } catch {
-    // EINVAL: it is the device itself.
-    return false;
-  }
 }
 
 /** What a container is called on its network: the host's name where they share one. */
@@ -216,5 +205,5 @@ export function hostnameOf({ hostname, network }: ContainerOptions, id: string):
       hint: "Use at most 64 letters, digits, '-' and '.'",
     });
   }
-  return network === "host" ? hostName() : id.slice(0, 12);
+  return network === "host" ? hostHostname() : id.slice(0, 12);
 }

@@ -1,5 +1,4 @@
-import { readFileSync } from "node:fs";
-import { BoxError, isErrno } from "@bantubox/ffi";
+import { BoxError, isErrno, readTextSync } from "@bantubox/ffi";
 import { familiarName } from "@bantubox/image";
 import type { RootFs } from "../runtime/rootfs.ts";
 import type { Spec } from "../runtime/spec.ts";
@@ -120,7 +119,7 @@ function fromRow(row: Row): Container {
  */
 export function readSpec(engine: Engine, { id, name }: Container): Spec {
   try {
-    return JSON.parse(readFileSync(`${containerDirectory(engine, id)}/config.json`, "utf8")) as Spec;
+    return JSON.parse(readTextSync(`${containerDirectory(engine, id)}/config.json`)) as Spec;
   } catch (error) {
     if (!isErrno(error, "ENOENT") && !(error instanceof SyntaxError)) throw error;
     throw new BoxError("broken-container", `Cannot read container "${name}": its config.json is missing or damaged`, {

@@ -1,7 +1,5 @@
-import { closeSync, mkdirSync, openSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { isAbsolute, resolve } from "node:path";
 import { type CgroupHost, detectCgroups } from "@bantubox/cgroup";
-import { BoxError, type Fd, isErrno } from "@bantubox/ffi";
+import { BoxError, type Fd, isDirectory, isErrno, mkdirSync, nodeFs, statIfThere, writeNewSync } from "@bantubox/ffi";
 import { HOST_IMAGE, type Image, layersDirectory } from "@bantubox/image";
 import { FILE_OPTION } from "../runtime/mounts.ts";
 import type { RootFs } from "../runtime/rootfs.ts";
@@ -86,7 +84,7 @@ export async function makeContainer(
     if (options.cidfile !== undefined) writeCidfile(options.cidfile, id);
     return { container, lock, spec, cgroupHost };
   } catch (error) {
-    rmSync(containerDirectory(engine, id), { recursive: true, force: true });
+    nodeFs().rmSync(containerDirectory(engine, id), { recursive: true, force: true });
     removeRows(engine, id);
     lock.close();
     throw error;
@@ -96,8 +94,8 @@ export async function makeContainer(
 async function findSource(engine: Engine, options: ContainerOptions, hooks: PullHooks): Promise<Source> {
   const { image: name } = options;
   if (/^(\/|\.\/|\.\.\/|\.$|\.\.$)/.test(name)) {
-    const path = resolve(name);
-    if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) {
+    const path = absolutePath(name);
+    if (!isDirectory(statIfThere(path))) {
       throw new BoxError("no-such-path", `Cannot use "${path}" as a root: it is not a directory`, {
         hint: "A name that starts with '/', './' or '../' is a directory; an image's name starts with a letter or digit",
       });
@@ -124,6 +122,11 @@ async function findSource(engine: Engine, options: ContainerOptions, hooks: Pull
     base: layersDirectory(engine),
     layers: image.layers.toReversed(),
   };
+}
+
+/** node:path's resolve, loaded when a directory is named in another way than from the root. */
+function absolutePath(path: string): string {
+  return process.getBuiltinModule("node:path").resolve(path);
 }
 
 /** An image's users never change, so they are looked up once; a directory's may, so they are always. */
@@ -198,7 +201,7 @@ function rootOf(engine: Engine, options: ContainerOptions, source: Source, direc
 
 function holds(outer: string, inner: string): boolean {
   const isBelow = outer === "/" || inner === outer || inner.startsWith(`${outer}/`);
-  return isBelow && statSync(outer).dev === statSync(inner).dev;
+  return isBelow && statIfThere(outer)?.device === statIfThere(inner)?.device;
 }
 
 /** Files that the engine writes at each start, unless the user mounts something there. */
@@ -282,7 +285,7 @@ function makeDirectory(engine: Engine, id: string): Fd {
 function fillDirectory(engine: Engine, id: string, spec: Spec): void {
   const directory = containerDirectory(engine, id);
   for (const name of ["rootfs", "upper", "work"]) mkdirSync(`${directory}/${name}`, { mode: 0o755 });
-  writeFileSync(`${directory}/config.json`, JSON.stringify(spec), { mode: 0o600, flag: "wx" });
+  writeNewSync(`${directory}/config.json`, JSON.stringify(spec), 0o600);
 }
 
 /** Copies what the image has at a new volume's place into it, as Docker does. */
@@ -294,12 +297,10 @@ async function fillVolumes(engine: Engine, source: Source, { fresh }: UserMounts
 }
 
 function writeCidfile(path: string, id: string): void {
-  if (!isAbsolute(path))
+  if (!path.startsWith("/"))
     throw new BoxError("bad-cidfile", `Cannot write the ID to "${path}": it is not an absolute path`);
   try {
-    const fd = openSync(path, "wx", 0o644);
-    writeFileSync(fd, id);
-    closeSync(fd);
+    writeNewSync(path, id, 0o644);
   } catch (error) {
     if (!isErrno(error, "EEXIST")) throw error;
     throw new BoxError("cidfile-exists", `Cannot write the ID to "${path}": the file exists`, {

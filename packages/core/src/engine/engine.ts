@@ -1,7 +1,5 @@
 import type { Database } from "bun:sqlite";
-import { existsSync, mkdirSync } from "node:fs";
-import { isAbsolute } from "node:path";
-import { BoxError } from "@bantubox/ffi";
+import { BoxError, existsSync, mkdirSync } from "@bantubox/ffi";
 import type { ImageStore } from "@bantubox/image";
 import { openDatabase } from "./database.ts";
 
@@ -29,7 +27,7 @@ export function openEngine({ root = "/var/lib/bantubox", runRoot = "/run/bantubo
     throw new BoxError("not-root", "Cannot run containers: this needs root", { hint: "Run it with sudo" });
   }
   for (const path of [root, runRoot]) {
-    if (!isAbsolute(path)) {
+    if (!path.startsWith("/")) {
       throw new BoxError("bad-root", `Cannot keep state in "${path}": it is not an absolute path`);
     }
   }

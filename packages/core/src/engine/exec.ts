@@ -17,7 +17,7 @@ export async function execForeground(engine: Engine, idOrName: string, options: 
   const { container, spec, context, pidfd } = await prepare(engine, idOrName, options, true);
   const plan = compileExec({ ...context, spec, pidfd: pidfd.raw, failed: explainCommand(engine, container) });
   keepOpen(pidfd);
-  return becomePlan(plan);
+  return await becomePlan(plan);
 }
 
 /** Runs a command in a container that runs, and leaves it to a monitor of its own. Returns once it runs. */

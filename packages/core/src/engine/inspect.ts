@@ -4,6 +4,7 @@ import type { Spec } from "../runtime/spec.ts";
 import { type Container, findContainer, readSpec } from "./container.ts";
 import { LOG } from "./defaults.ts";
 import { containerDirectory, type Engine } from "./engine.ts";
+import { isPaused } from "./list.ts";
 import { addressOf } from "./network.ts";
 import { readStatus, type Status } from "./status.ts";
 
@@ -61,14 +62,15 @@ function inspectContainer(engine: Engine, container: Container): Record<string, 
   };
 }
 
-function stateOf({ startedMs }: Container, status: Status): Record<string, unknown> {
+function stateOf({ id, startedMs }: Container, status: Status): Record<string, unknown> {
   const isRunning = status.state === "running";
+  const paused = isRunning && isPaused(id);
   const never = "0001-01-01T00:00:00Z";
   const finishedMs = status.state === "exited" ? status.finishedMs : undefined;
   return {
-    Status: status.state,
+    Status: paused ? "paused" : status.state,
     Running: isRunning,
-    Paused: false,
+    Paused: paused,
     OOMKilled: status.state === "exited" && status.isOomKilled,
     Pid: isRunning ? status.pid : 0,
     ExitCode: status.state === "exited" ? status.exitCode : 0,

@@ -85,7 +85,7 @@ function attachmentOf({ attach, interactive }: Attachment): { attach: boolean; f
 export async function launchForeground(engine: Engine, created: Created, attachment: Attachment): Promise<never> {
   const plan = await compileLaunch(engine, created, attachment, { lock: created.lock.raw });
   keepOpen(created.lock);
-  return becomePlan(plan);
+  return await becomePlan(plan);
 }
 
 /**
@@ -99,8 +99,8 @@ export async function launchDetached(engine: Engine, created: Created): Promise<
 }
 
 /** Turns this process into the trampoline with `plan`; descriptors that the plan names were passed to `keepOpen`. */
-export function becomePlan(plan: Uint8Array): never {
-  using trampoline = openTrampoline();
+export async function becomePlan(plan: Uint8Array): Promise<never> {
+  using trampoline = await openTrampoline();
   using memory = openPlan(plan);
   return becomeTrampoline(trampoline, memory);
 }
@@ -113,20 +113,27 @@ export function becomePlan(plan: Uint8Array): never {
  */
 export async function spawnPlan(plan: Uint8Array, passed: Fd, spec: Spec): Promise<void> {
   using report = openReport();
-  const child = spawnTrampoline(plan, report.write, passed, { stdin: "ignore", stdout: "ignore", stderr: "ignore" });
+  const child = await spawnTrampoline(plan, report.write, passed, {
+    stdin: "ignore",
+    stdout: "ignore",
+    stderr: "ignore",
+  });
   await child.exited;
   const { failure } = readReport(report.read.raw);
   if (failure !== undefined) throw explainFailure(plan, failure, spec);
 }
 
 /** Starts the trampoline. @param passed As for `spawnPlan`. */
-export function spawnTrampoline<In extends "ignore" | "pipe" | Uint8Array<ArrayBuffer>, Out extends "ignore" | "pipe">(
+export async function spawnTrampoline<
+  In extends "ignore" | "pipe" | Uint8Array<ArrayBuffer>,
+  Out extends "ignore" | "pipe",
+>(
   plan: Uint8Array,
   report: Fd,
   passed: Fd,
   { stdin, stdout, stderr }: { stdin: In; stdout: Out; stderr: Out },
-): Bun.Subprocess<In, Out, Out> {
-  using trampoline = openTrampoline();
+): Promise<Bun.Subprocess<In, Out, Out>> {
+  using trampoline = await openTrampoline();
   using memory = openPlan(plan);
   return Bun.spawn([`/proc/self/fd/${trampoline.raw}`, String(PLAN_FD)], {
     argv0: "bb",

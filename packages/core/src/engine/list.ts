@@ -56,7 +56,8 @@ function finished(finishedMs: number | undefined): { finishedMs?: number } {
 
 let host: ReturnType<typeof detectCgroups> | undefined;
 
-function isPaused(id: string): boolean {
+/** Whether the groups of a container that runs are frozen. */
+export function isPaused(id: string): boolean {
   host ??= detectCgroups();
   return isFrozen(host, cgroupPath(id));
 }

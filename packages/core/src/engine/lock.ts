@@ -1,4 +1,4 @@
-import { AT, attempt, call, cstr, ERRNO, Fd, O } from "@bantubox/ffi";
+import { AT, attempt, call, cstr, ERRNO, existsSync, Fd, O } from "@bantubox/ffi";
 import { containerDirectory, type Engine } from "./engine.ts";
 
 const LOCK_EX = 2;
@@ -25,13 +25,17 @@ export function tryLock(engine: Engine, id: string): Fd | undefined {
   return undefined;
 }
 
-/** Waits until nobody is responsible for the container any more. @returns The lock, or undefined after `timeoutMs`. */
+/**
+ * Waits until nobody is responsible for the container any more.
+ *
+ * @returns The lock, or undefined when the container's directory is gone, or after `timeoutMs`.
+ */
 export async function waitLock(engine: Engine, id: string, timeoutMs: number): Promise<Fd | undefined> {
   const deadline = performance.now() + timeoutMs;
   for (let pauseMs = 1; ; pauseMs = Math.min(pauseMs * 2, 50)) {
     const lock = tryLock(engine, id);
     if (lock !== undefined) return lock;
-    if (performance.now() > deadline) return undefined;
+    if (performance.now() > deadline || !existsSync(containerDirectory(engine, id))) return undefined;
     await Bun.sleep(pauseMs);
   }
 }

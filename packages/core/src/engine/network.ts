@@ -1,6 +1,4 @@
-import { readFileSync } from "node:fs";
-import { hostname as hostName } from "node:os";
-import { BoxError } from "@bantubox/ffi";
+import { BoxError, readTextSync } from "@bantubox/ffi";
 import {
   type BridgeNetwork,
   chooseSubnet,
@@ -18,6 +16,7 @@ import {
 import { NETNS_FD, type NetworkSetup } from "../runtime/network.ts";
 import { type Container, findContainer } from "./container.ts";
 import { containerDirectory, type Engine } from "./engine.ts";
+import { hostHostname } from "./hostname.ts";
 import { tryLock } from "./lock.ts";
 import { readStatus } from "./status.ts";
 
@@ -101,7 +100,7 @@ function joinContainer(engine: Engine, id: string): NetworkStart {
   }
   const directory = containerDirectory(engine, other.id);
   const shared = ["resolv.conf", "hostname", "hosts"].map(
-    (name) => [name, readFileSync(`${directory}/${name}`, "utf8")] as const,
+    (name) => [name, readTextSync(`${directory}/${name}`)] as const,
   );
   return { setup: { kind: "join", path: `/proc/${status.pid}/ns/net` }, files: shared };
 }
@@ -120,10 +119,10 @@ function resolver(): string {
 
 /** On the host's network its own files hold, as they are now. */
 function hostFiles(): NetworkStart["files"] {
-  const name = hostName();
+  const name = hostHostname();
   const read = (path: string, fallback: string): string => {
     try {
-      return readFileSync(path, "utf8");
+      return readTextSync(path);
     } catch {
       return fallback;
     }

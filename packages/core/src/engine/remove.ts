@@ -1,12 +1,15 @@
-import { BoxError } from "@bantubox/ffi";
-import { checkName, getContainer } from "./container.ts";
-import type { Engine } from "./engine.ts";
+import { existsSync } from "node:fs";
+import { BoxError, type Fd } from "@bantubox/ffi";
+import { type Container, checkName, getContainer } from "./container.ts";
+import { containerDirectory, type Engine } from "./engine.ts";
 import { waitLock } from "./lock.ts";
 import { readStatus } from "./status.ts";
 import { killEverything } from "./stop.ts";
 import { removeCompletely } from "./sweep.ts";
 
 const LOCK_TIMEOUT_MS = 10_000;
+/** How long the lock is waited for before the container is looked at again. */
+const LOCK_PATIENCE_MS = 100;
 
 export interface RemoveContainerOptions {
   /** Kill it first if it runs. */
@@ -27,24 +30,35 @@ export async function removeContainer(
   { force = false, volumes = false }: RemoveContainerOptions = {},
 ): Promise<string> {
   const container = getContainer(engine, idOrName);
-  if (readStatus(engine, container).state === "running") {
-    if (!force) {
-      throw new BoxError("container-running", `Cannot remove "${container.name}": it is running`, {
-        hint: `Stop it first, or use "bb rm -f ${container.name}"`,
-      });
-    }
-    await killEverything(engine, container.id);
-  }
-  const lock = await waitLock(engine, container.id, LOCK_TIMEOUT_MS);
-  // Without a lock the directory is either gone, which is half of what was asked, or somebody's.
-  if (lock === undefined && readStatus(engine, container).state === "running") {
-    throw new BoxError("store-busy", `Cannot remove "${container.name}": another command is working on it`, {
-      hint: "Try again",
-    });
-  }
+  const lock = await takeEnded(engine, container, force);
   removeCompletely(engine, container.id, volumes || container.autoRemove);
   lock?.close();
   return container.id;
+}
+
+/**
+ * Takes the lock of a container that does not run, or that `force` ends. One that is just being started has its
+ * lock taken before it shows as running, and who is removed by another command loses its directory meanwhile.
+ *
+ * @returns Undefined when the directory is gone, which is half of what was asked.
+ */
+async function takeEnded(engine: Engine, container: Container, force: boolean): Promise<Fd | undefined> {
+  const deadline = performance.now() + LOCK_TIMEOUT_MS;
+  while (performance.now() < deadline) {
+    if (readStatus(engine, container).state === "running") {
+      if (!force) {
+        throw new BoxError("container-running", `Cannot remove "${container.name}": it is running`, {
+          hint: `Stop it first, or use "bb rm -f ${container.name}"`,
+        });
+      }
+      await killEverything(engine, container);
+    }
+    const lock = await waitLock(engine, container.id, LOCK_PATIENCE_MS);
+    if (lock !== undefined || !existsSync(containerDirectory(engine, container.id))) return lock;
+  }
+  throw new BoxError("store-busy", `Cannot remove "${container.name}": another command is working on it`, {
+    hint: "Try again",
+  });
 }
 
 /** Gives a container another name. @throws {BoxError} `bad-name`, `name-taken` */

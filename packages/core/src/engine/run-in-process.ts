@@ -2,6 +2,7 @@ import { closeSync } from "node:fs";
 import type { Fd } from "@bantubox/ffi";
 import type { FileSink } from "bun";
 import { explainFailure } from "../runtime/explain.ts";
+import type { Container } from "./container.ts";
 import { type Created, makeContainer } from "./create.ts";
 import type { Engine } from "./engine.ts";
 import {
@@ -67,7 +68,7 @@ export async function runContainer(
   return await orRemove(engine, created, async () => {
     using report = openReport();
     const { plan, child } = await spawn(engine, created, report.write, input ?? "ignore");
-    const abort = (): void => void killUntilEnded(engine, created.container.id, child);
+    const abort = (): void => void killUntilEnded(engine, created.container, child);
     signal?.addEventListener("abort", abort);
     if (signal?.aborted) abort();
     const [stdout, stderr] = await Promise.all([
@@ -127,7 +128,7 @@ type Input = "ignore" | "pipe" | Uint8Array<ArrayBuffer>;
 async function spawn<In extends Input>(engine: Engine, created: Created, report: Fd, stdin: In): Promise<Spawned<In>> {
   const attachment = { attach: true, interactive: stdin !== "ignore" };
   const plan = await compileLaunch(engine, created, attachment, SPAWNED_FDS);
-  const child = spawnTrampoline(plan, report, created.lock, { stdin, stdout: "pipe", stderr: "pipe" });
+  const child = await spawnTrampoline(plan, report, created.lock, { stdin, stdout: "pipe", stderr: "pipe" });
   return { plan, child };
 }
 
@@ -153,10 +154,10 @@ function statusOf({ waitStatus }: Report): number {
 }
 
 /** A container that does not run yet cannot be killed: it is tried until the client has ended. */
-async function killUntilEnded(engine: Engine, id: string, child: Bun.Subprocess): Promise<void> {
+async function killUntilEnded(engine: Engine, container: Container, child: Bun.Subprocess): Promise<void> {
   while (child.exitCode === null && child.signalCode === null) {
     // Ended meanwhile; or stuck in the kernel, which the caller then waits for.
-    await killEverything(engine, id).catch(() => {});
+    await killEverything(engine, container).catch(() => {});
     await Bun.sleep(KILL_PAUSE_MS);
   }
 }

@@ -1,5 +1,4 @@
-import { readFileSync } from "node:fs";
-import { BoxError } from "@bantubox/ffi";
+import { BoxError, readTextSync } from "@bantubox/ffi";
 import {
   type CapabilitySet,
   capabilityNames,
@@ -74,7 +73,7 @@ export function processCapabilities(options: ContainerOptions, user: User): Capa
 
 /** What this process could hand on at most. */
 function hostBoundingSet(): CapabilitySet {
-  const status = readFileSync("/proc/self/status", "latin1");
+  const status = readTextSync("/proc/self/status");
   const at = status.indexOf("CapBnd:\t");
   return parseCapabilityMask(status.slice(at + 8, at + 24));
 }
@@ -100,7 +99,7 @@ export async function readSeccompProfile(file: string, capabilities: Capabilitie
   const { parseSeccompFile } = await import("../runtime/seccomp/profile-file.ts");
   let text: string;
   try {
-    text = readFileSync(file, "utf8");
+    text = readTextSync(file);
   } catch (error) {
     throw new BoxError("seccomp-profile", `Cannot read the seccomp profile ${JSON.stringify(file)}`, { cause: error });
   }

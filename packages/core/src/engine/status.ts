@@ -1,5 +1,4 @@
-import { readFileSync } from "node:fs";
-import { isErrno } from "@bantubox/ffi";
+import { readIfThere } from "@bantubox/ffi";
 import { RECORD } from "../runtime/compile.ts";
 import { containerDirectory, type Engine, runDirectory } from "./engine.ts";
 
@@ -23,12 +22,12 @@ export type Status =
  * reboot, after which every pid is somebody else's.
  */
 export function readStatus(engine: Engine, { id, startedMs }: { id: string; startedMs: number | undefined }): Status {
-  const start = readRecord(`${runDirectory(engine, id)}/${RECORD.pid}`);
+  const start = readIfThere(`${runDirectory(engine, id)}/${RECORD.pid}`);
   if (start !== undefined) {
     const [pid, ticks] = parseStat(start);
     if (isAlive(pid, ticks)) return { state: "running", pid, startTicks: ticks };
   }
-  const exit = readRecord(`${containerDirectory(engine, id)}/${RECORD.exit}`);
+  const exit = readIfThere(`${containerDirectory(engine, id)}/${RECORD.exit}`);
   if (exit !== undefined) return parseExit(exit);
   if (startedMs === undefined) return { state: "created" };
   // Its monitor was killed before it could write the record, or the machine went down.
@@ -37,7 +36,7 @@ export function readStatus(engine: Engine, { id, startedMs }: { id: string; star
 
 /** Whether the process that was `pid` when it started at `ticks` (of the clock since boot) still is. A zombie is not. */
 export function isAlive(pid: number, ticks: string): boolean {
-  const stat = readRecord(`/proc/${pid}/stat`);
+  const stat = readIfThere(`/proc/${pid}/stat`);
   if (stat === undefined) return false;
   const [, now, state] = parseStat(stat);
   return now === ticks && state !== "Z" && state !== "X";
@@ -53,22 +52,17 @@ export function parseStat(line: string): [number, string, string] {
 function parseExit(text: string): Status {
   const [first = "", ...events] = text.split("\n");
   const [status = "", ns = ""] = first.split(" ");
-  const wait = Number(status);
-  const signal = wait & 0x7f;
   const oom = events.find((line) => line.startsWith("oom_kill "));
   return {
     state: "exited",
-    exitCode: signal === 0 ? (wait >> 8) & 0xff : 128 + signal,
+    exitCode: exitCodeOf(Number(status)),
     finishedMs: Math.floor(Number(ns) / 1e6),
     isOomKilled: oom !== undefined && oom !== "oom_kill 0",
   };
 }
 
-function readRecord(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    if (isErrno(error, "ENOENT", "ESRCH", "ENOTDIR")) return undefined;
-    throw error;
-  }
+/** A shell's status of one of wait(2). */
+export function exitCodeOf(wait: number): number {
+  const signal = wait & 0x7f;
+  return signal === 0 ? (wait >> 8) & 0xff : 128 + signal;
 }

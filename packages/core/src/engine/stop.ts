@@ -1,6 +1,6 @@
 import { detectCgroups, isFrozen, killCgroup, thawCgroup } from "@bantubox/cgroup";
 import { BoxError, SIGNALS } from "@bantubox/ffi";
-import { getContainer } from "./container.ts";
+import { type Container, getContainer } from "./container.ts";
 import { cgroupPath, type Engine } from "./engine.ts";
 import { waitLock } from "./lock.ts";
 import { getProcess, openProcess, sendSignal, waitProcess } from "./process.ts";
@@ -65,8 +65,7 @@ export async function killContainer(engine: Engine, idOrName: string, signal = "
 }
 
 /** Ends everything of the container at once, for `rm -f`. */
-export async function killEverything(engine: Engine, idOrName: string): Promise<void> {
-  const container = getContainer(engine, idOrName);
+export async function killEverything(engine: Engine, container: Container): Promise<void> {
   const running = openProcess(engine, container);
   if (running === undefined) return;
   using pidfd = running.pidfd;

@@ -1,5 +1,5 @@
-import { existsSync, readdirSync, rmSync } from "node:fs";
 import { detectCgroups, killCgroup, removeCgroup } from "@bantubox/cgroup";
+import { existsSync, nodeFs } from "@bantubox/ffi";
 import { releaseAddress } from "@bantubox/net";
 import { allContainers } from "./container.ts";
 import { cgroupPath, containerDirectory, type Engine, runDirectory } from "./engine.ts";
@@ -41,7 +41,7 @@ export function removeRows(engine: Engine, id: string, withVolumes = true): void
   database.query("DELETE FROM container WHERE id = ?").run(id);
   for (const { name } of volumes) {
     database.query("DELETE FROM volume WHERE name = ?").run(name);
-    rmSync(`${engine.root}/volumes/${name}`, { recursive: true, force: true });
+    nodeFs().rmSync(`${engine.root}/volumes/${name}`, { recursive: true, force: true });
   }
 }
 
@@ -82,8 +82,8 @@ export function removeCompletely(engine: Engine, id: string, withVolumes = true)
   const host = detectCgroups();
   killCgroup(host, cgroupPath(id));
   removeCgroup(host, cgroupPath(id));
-  rmSync(runDirectory(engine, id), { recursive: true, force: true });
-  rmSync(containerDirectory(engine, id), { recursive: true, force: true });
+  nodeFs().rmSync(runDirectory(engine, id), { recursive: true, force: true });
+  nodeFs().rmSync(containerDirectory(engine, id), { recursive: true, force: true });
   removeRows(engine, id, withVolumes);
 }
 
@@ -93,5 +93,9 @@ function hasRow({ database }: Engine, id: string): boolean {
 
 /** Names of containers' directories in `parent`. */
 function idsIn(parent: string): string[] {
-  return existsSync(parent) ? readdirSync(parent).filter((name) => /^[0-9a-f]{64}$/.test(name)) : [];
+  return existsSync(parent)
+    ? nodeFs()
+        .readdirSync(parent)
+        .filter((name) => /^[0-9a-f]{64}$/.test(name))
+    : [];
 }

@@ -1,4 +1,3 @@
-import { posix } from "node:path";
 import { BoxError } from "@bantubox/ffi";
 import { FILE_OPTION } from "../runtime/mounts.ts";
 import type { Mount } from "../runtime/spec.ts";
@@ -74,7 +73,10 @@ function checkTarget(target: string): string {
   if (!target.startsWith("/")) {
     throw new BoxError("bad-mount", `Cannot mount on ${JSON.stringify(target)}: it is not an absolute path`);
   }
-  const path = posix.normalize(target).replace(/(?<=.)\/+$/, "");
+  const path = process
+    .getBuiltinModule("node:path")
+    .normalize(target)
+    .replace(/(?<=.)\/+$/, "");
   if (path === "/") throw new BoxError("bad-mount", 'Cannot mount on "/": that is the container\'s root');
   if (path === "/proc" || path.startsWith("/proc/")) {
     throw new BoxError("bad-mount", `Cannot mount on "${path}": /proc is the kernel's view of the container`);

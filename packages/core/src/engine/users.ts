@@ -1,5 +1,4 @@
-import { fstatSync, readSync } from "node:fs";
-import { allocate, attempt, BoxError, cstr, Fd, O, RESOLVE } from "@bantubox/ffi";
+import { allocate, attempt, BoxError, cstr, Fd, O, RESOLVE, readDescriptor, S_IF, statDescriptor } from "@bantubox/ffi";
 import type { User } from "../runtime/spec.ts";
 
 /** Who a container's process is, and where its home is. */
@@ -114,14 +113,6 @@ function readBelow(root: number, path: string): string {
   const raw = attempt("openat2", root, cstr(path), how, 24);
   if (raw < 0) return "";
   using fd = new Fd(raw);
-  const stat = fstatSync(fd.raw);
-  if (!stat.isFile() || stat.size > MAX_BYTES) return "";
-  const bytes = Buffer.alloc(stat.size);
-  let at = 0;
-  while (at < bytes.length) {
-    const n = readSync(fd.raw, bytes, at, bytes.length - at, null);
-    if (n === 0) break;
-    at += n;
-  }
-  return bytes.toString("utf8", 0, at);
+  const stat = statDescriptor(fd.raw);
+  return stat.type === S_IF.REG && stat.size <= MAX_BYTES ? readDescriptor(fd.raw, path) : "";
 }

@@ -1,5 +1,4 @@
-import { mkdirSync, statSync } from "node:fs";
-import { BoxError, isErrno } from "@bantubox/ffi";
+import { BoxError, isDirectory, isErrno, mkdirSync, statIfThere } from "@bantubox/ffi";
 import type { Engine } from "./engine.ts";
 
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}$/;
@@ -39,14 +38,9 @@ export function ensureVolume(engine: Engine, name: string): { name: string; isNe
 
 /** The type of a bind's source; a missing one is made as a directory where that was asked for. */
 export function bindSource(path: string, isCreated: boolean): "file" | "directory" {
-  try {
-    return statSync(path).isDirectory() ? "directory" : "file";
-  } catch (error) {
-    if (isErrno(error, "ENOENT") && isCreated) {
-      mkdirSync(path, { recursive: true, mode: 0o755 });
-      return "directory";
-    }
-    if (!isErrno(error, "ENOENT", "ENOTDIR")) throw error;
-    throw new BoxError("no-such-path", `Cannot mount "${path}": it does not exist on this host`, { cause: error });
-  }
+  const stat = statIfThere(path);
+  if (stat !== undefined) return isDirectory(stat) ? "directory" : "file";
+  if (!isCreated) throw new BoxError("no-such-path", `Cannot mount "${path}": it does not exist on this host`);
+  mkdirSync(path, { recursive: true, mode: 0o755 });
+  return "directory";
 }

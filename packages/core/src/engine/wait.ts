@@ -1,10 +1,12 @@
 import { getContainer } from "./container.ts";
 import type { Engine } from "./engine.ts";
-import { waitLock } from "./lock.ts";
+import { readEnd, watchEnd } from "./exit-watch.ts";
+import { tryLock, waitLock } from "./lock.ts";
 import { openProcess, waitProcess } from "./process.ts";
 import { readStatus } from "./status.ts";
 
 const RECORD_TIMEOUT_MS = 10_000;
+const POLL_MS = 20;
 
 /**
  * Waits for a container to end. One that was never started is waited for until it was.
@@ -13,17 +15,33 @@ const RECORD_TIMEOUT_MS = 10_000;
  */
 export async function waitContainer(engine: Engine, idOrName: string): Promise<number> {
   const container = getContainer(engine, idOrName);
+  const { id, autoRemove } = container;
   for (;;) {
     const running = openProcess(engine, container);
     if (running !== undefined) {
       using pidfd = running.pidfd;
+      // A --rm container takes its record with it, so its monitor has to tell.
+      using watch = autoRemove ? watchEnd(engine, id) : undefined;
       await waitProcess(pidfd, Number.POSITIVE_INFINITY);
-      // The monitor keeps its lock until the record is written. A --rm container's is gone with it.
-      const lock = await waitLock(engine, container.id, RECORD_TIMEOUT_MS);
+      const deadline = performance.now() + RECORD_TIMEOUT_MS;
+      while (watch !== undefined && performance.now() < deadline) {
+        const end = readEnd(watch);
+        if (typeof end === "number") return end;
+        if (end === "lost") break;
+        await Bun.sleep(POLL_MS);
+      }
+      // The monitor keeps its lock until the record is written.
+      const lock = await waitLock(engine, id, RECORD_TIMEOUT_MS);
       lock?.close();
     }
-    const status = readStatus(engine, getContainer(engine, container.id));
-    if (status.state === "exited") return status.exitCode;
-    await Bun.sleep(20);
+    const status = readStatus(engine, running === undefined ? getContainer(engine, id) : container);
+    if (status.state === "exited" && (running !== undefined || !isStarting(engine, id))) return status.exitCode;
+    await Bun.sleep(POLL_MS);
   }
+}
+
+/** Whoever starts a container has its lock before there is a process to see. */
+function isStarting(engine: Engine, id: string): boolean {
+  using lock = tryLock(engine, id);
+  return lock === undefined;
 }

@@ -1,6 +1,5 @@
 /** AppArmor: the default profile, and whether a profile is there to be used. */
-import { existsSync, readFileSync } from "node:fs";
-import { BoxError, isErrno } from "@bantubox/ffi";
+import { BoxError, existsSync, isErrno, readTextSync } from "@bantubox/ffi";
 
 const DEFAULT_APPARMOR_PROFILE = "bantubox-default";
 
@@ -170,7 +169,7 @@ function labelName(label: string): string {
 
 function read(path: string): string | undefined {
   try {
-    return readFileSync(path, "utf8");
+    return readTextSync(path);
   } catch (error) {
     // EINVAL is what attr/current answers without a security module.
     if (isErrno(error, "ENOENT", "ENOTDIR", "EACCES", "EINVAL")) return undefined;

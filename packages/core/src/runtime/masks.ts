@@ -1,5 +1,5 @@
 /** What of /proc and /sys a container must not read, or not write, unless it is privileged. */
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, nodeFs } from "@bantubox/ffi";
 
 /** Hidden: each tells about the host, or lets one harm it. A path that the host has not is no error. */
 export const MASKED_PATHS: readonly string[] = [
@@ -46,7 +46,8 @@ const CPU_DIR = "/sys/devices/system/cpu";
  */
 export function thermalThrottlePaths(cpuDir = CPU_DIR): string[] {
   if (!existsSync(`${cpuDir}/cpu0/thermal_throttle`)) return [];
-  return readdirSync(cpuDir)
+  return nodeFs()
+    .readdirSync(cpuDir)
     .filter((name) => /^cpu\d+$/.test(name))
     .map((name) => `${cpuDir}/${name}/thermal_throttle`)
     .filter((path) => existsSync(path));
