@@ -107,7 +107,7 @@ test("a hostile working directory changes nothing", async () => {
   writeFileSync(join(dir, "package.json"), '{ "imports": { "#x": "./evil.ts" }, "main": "evil.ts" }');
   writeFileSync(
     join(dir, "tsconfig.json"),
-    '{ "compilerOptions": { "baseUrl": ".", "paths": { "@bantubox/core": ["./evil.ts"], "citty": ["./evil.ts"] } } }',
+    '{ "compilerOptions": { "baseUrl": ".", "paths": { "*": ["./evil.ts"], "@bantubox/core": ["./evil.ts"] } } }',
   );
   // As a shell does it: by the first line of the file.
   await using process = Bun.spawn([MAIN, "rm", "--help"], { cwd: dir, stdout: "pipe", stderr: "pipe" });

@@ -1,4 +1,4 @@
-#!/usr/bin/env -S bun --config=/dev/null --no-env-file
+#!/usr/bin/env -S bun --config=/dev/null --tsconfig-override=/dev/null --no-env-file
 import { dispatch } from "./dispatch.ts";
 import { scrubEnvironment } from "./environment.ts";
 

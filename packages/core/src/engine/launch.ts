@@ -202,7 +202,7 @@ function ownCommand(): string[] {
   // In the compiled executable the entry point is a file of its own file system.
   if (Bun.main.startsWith("/$bunfs/")) return [process.execPath];
   // As the shebang of cli/src/main.ts: nothing of the directory that this runs in is loaded.
-  return [process.execPath, "--config=/dev/null", "--no-env-file", Bun.main];
+  return [process.execPath, "--config=/dev/null", "--tsconfig-override=/dev/null", "--no-env-file", Bun.main];
 }
 
 /** Lets the next program of this process have `fd`. */
