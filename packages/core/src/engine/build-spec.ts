@@ -182,17 +182,23 @@ function resourcesOf(options: ResourceOptions, isPrivileged: boolean, host: Cgro
 
 /** --privileged: the host's own devices, but for its terminals and what every container has anyway. */
 function hostDevices(): Device[] {
+  const { readdirSync, statSync } = nodeFs();
   const devices: Device[] = [];
-  for (const entry of nodeFs().readdirSync("/dev", { recursive: true, withFileTypes: true })) {
-    if (!entry.isCharacterDevice() && !entry.isBlockDevice()) continue;
-    const path = `${entry.parentPath}/${entry.name}`;
-    if (/^\/dev\/((pts|shm|mqueue|fd)\/|(console|ptmx|tty)$)/.test(path)) continue;
-    const stat = nodeFs().statSync(path, { throwIfNoEntry: false });
-    if (stat === undefined) continue;
-    const major = (stat.rdev >>> 8) & 0xfff;
-    const minor = (stat.rdev & 0xff) | ((stat.rdev >>> 12) & 0xfff00);
-    const type = entry.isBlockDevice() ? "b" : "c";
-    devices.push({ type, path, major, minor, fileMode: stat.mode & 0o777, uid: stat.uid, gid: stat.gid });
+  const directories = ["/dev"];
+  // By hand: Bun's recursive walk follows links, and those of /dev/fd lead everywhere.
+  for (const directory of directories) {
+    for (const entry of readdirSync(directory, { withFileTypes: true })) {
+      const path = `${directory}/${entry.name}`;
+      if (/^\/dev\/(pts|shm|mqueue|console|ptmx|tty)$/.test(path)) continue;
+      if (entry.isDirectory()) directories.push(path);
+      if (!entry.isCharacterDevice() && !entry.isBlockDevice()) continue;
+      const stat = statSync(path, { throwIfNoEntry: false });
+      if (stat === undefined) continue;
+      const major = (stat.rdev >>> 8) & 0xfff;
+      const minor = (stat.rdev & 0xff) | ((stat.rdev >>> 12) & 0xfff00);
+      const type = entry.isBlockDevice() ? "b" : "c";
+      devices.push({ type, path, major, minor, fileMode: stat.mode & 0o777, uid: stat.uid, gid: stat.gid });
+    }
   }
   return devices;
 }
