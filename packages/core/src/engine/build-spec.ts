@@ -80,7 +80,7 @@ export async function buildSpec(parts: SpecParts): Promise<Spec> {
 }
 
 /** Entrypoint and command as Docker joins them: an entrypoint of the user's drops the image's Cmd. */
-export function commandOf(options: ContainerOptions, config: RunConfig): string[] {
+function commandOf(options: ContainerOptions, config: RunConfig): string[] {
   const entrypoint = options.entrypoint ?? config.entrypoint;
   const isOwnEntrypoint = options.entrypoint !== undefined;
   const command = options.command.length > 0 || isOwnEntrypoint ? options.command : config.cmd;

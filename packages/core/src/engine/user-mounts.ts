@@ -6,7 +6,7 @@ import type { MountOption } from "./options.ts";
 import { bindSource, ensureVolume, volumeDirectory } from "./volumes.ts";
 
 /** A volume that this container brought into being: it is given what the image has at its place. */
-export interface NewVolume {
+interface NewVolume {
   readonly name: string;
   readonly target: string;
 }

@@ -64,7 +64,7 @@ function addDevice({ plan, root, scratch }: Build, device: Device): void {
 }
 
 /** dev_t as mknod(2) takes it: twelve bits of major around eight low and twelve high bits of minor. */
-export function makeDevice(major: number, minor: number): number {
+function makeDevice(major: number, minor: number): number {
   return ((minor & 0xff) | ((major & 0xfff) << 8)) + (minor >>> 8) * 0x100000;
 }
 

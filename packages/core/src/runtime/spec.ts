@@ -65,7 +65,7 @@ export interface Mount {
 
 export type NamespaceType = "pid" | "network" | "mount" | "ipc" | "uts" | "user" | "cgroup" | "time";
 
-export interface Linux {
+interface Linux {
   /** Each is made new, or joined where `path` names one. */
   readonly namespaces: readonly { readonly type: NamespaceType; readonly path?: string }[];
   readonly devices?: readonly Device[];
