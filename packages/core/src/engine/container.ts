@@ -3,6 +3,7 @@ import { familiarName } from "@bantubox/image";
 import type { RootFs } from "../runtime/rootfs.ts";
 import type { Spec } from "../runtime/spec.ts";
 import { containerDirectory, type Engine } from "./engine.ts";
+import { allRowless } from "./rowless.ts";
 
 /** What a start needs beside config.json. */
 export interface Launch {
@@ -63,22 +64,24 @@ export function checkName(name: string): void {
  *
  * @throws {BoxError} `container-ambiguous` when several IDs begin so.
  */
-export function findContainer({ database }: Engine, text: string): Container | undefined {
+export function findContainer(engine: Engine, text: string): Container | undefined {
+  const { database } = engine;
   const name = text.startsWith("/") ? text.slice(1) : text;
   const exact = database
     .query<Row, [string]>("SELECT * FROM container WHERE name = ?1 OR id = ?1 ORDER BY name = ?1 DESC")
     .get(name);
   if (exact !== null) return fromRow(exact);
-  if (!/^[0-9a-f]{1,64}$/.test(text)) return undefined;
+  if (!/^[0-9a-f]{1,64}$/.test(text)) return allRowless(engine).find((container) => container.name === name);
   const [row, another] = database
     .query<Row, [string, string]>("SELECT * FROM container WHERE id >= ?1 AND id < ?2 LIMIT 2")
     .all(text, `${text}g`);
-  if (another !== undefined) {
+  const rowless = allRowless(engine, text);
+  if (another !== undefined || rowless.length + (row === undefined ? 0 : 1) > 1) {
     throw new BoxError("container-ambiguous", `Cannot tell which container "${text}" is: several IDs begin so`, {
       hint: 'Write more of the ID, as "bb ps -a --no-trunc" shows it',
     });
   }
-  return row && fromRow(row);
+  return row === undefined ? rowless[0] : fromRow(row);
 }
 
 /** As `findContainer`. @throws {BoxError} Also `no-such-container`. */
@@ -94,9 +97,26 @@ export function getContainer(engine: Engine, text: string): Container {
   );
 }
 
-/** All rows, the newest first. */
-export function allContainers({ database }: Engine): Container[] {
-  return database.query<Row, []>("SELECT * FROM container ORDER BY created_ms DESC, id").all().map(fromRow);
+/** All containers, the newest first. */
+export function allContainers(engine: Engine): Container[] {
+  const rows = engine.database
+    .query<Row, []>("SELECT * FROM container ORDER BY created_ms DESC, id")
+    .all()
+    .map(fromRow);
+  const ids = new Set(rows.map(({ id }) => id));
+  const rowless = allRowless(engine).filter(({ id }) => !ids.has(id));
+  if (rowless.length === 0) return rows;
+  return [...rows, ...rowless].sort((a, b) => b.createdMs - a.createdMs || (a.id < b.id ? -1 : 1));
+}
+
+/** Writes a container's row. @returns Whether its name was free. */
+export function writeRow({ database }: Engine, container: Container, imageName: string): boolean {
+  const { id, name, image, createdMs, startedMs, autoRemove, launch } = container;
+  const insert = database.query(
+    "INSERT OR IGNORE INTO container (id, name, image, image_name, created_ms, started_ms, auto_remove, launch) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+  );
+  const json = JSON.stringify(launch);
+  return insert.run(id, name, image, imageName, createdMs, startedMs ?? null, autoRemove ? 1 : 0, json).changes > 0;
 }
 
 function fromRow(row: Row): Container {
@@ -130,9 +150,9 @@ export function readSpec(engine: Engine, { id, name }: Container): Spec {
 }
 
 /** Names of the containers that were made of an image. */
-export function containersOf({ database }: Engine, image: string): string[] {
-  return database
+export function containersOf(engine: Engine, image: string): string[] {
+  const rows = engine.database
     .query<{ name: string }, [string]>("SELECT name FROM container WHERE image = ?")
-    .all(image)
-    .map(({ name }) => name);
+    .all(image);
+  return [...rows, ...allRowless(engine).filter((container) => container.image === image)].map(({ name }) => name);
 }

@@ -5,14 +5,15 @@ import { FILE_OPTION } from "../runtime/mounts.ts";
 import type { RootFs } from "../runtime/rootfs.ts";
 import type { Mount, Spec } from "../runtime/spec.ts";
 import { buildSpec, hostnameOf } from "./build-spec.ts";
-import { type Container, checkName, findContainer, type Launch } from "./container.ts";
+import { type Container, checkName, findContainer, type Launch, writeRow } from "./container.ts";
 import { DEFAULT_DETACH_KEYS, DEFAULT_STOP_TIMEOUT_SEC } from "./defaults.ts";
 import { cgroupPath, containerDirectory, type Engine } from "./engine.ts";
 import { openDirectory, openLayers } from "./image-root.ts";
 import { findOrPull, type PullHooks } from "./images.ts";
 import { tryLock } from "./lock.ts";
-import { randomName } from "./names.ts";
+import { nameOf, randomName } from "./names.ts";
 import type { ContainerOptions } from "./options.ts";
+import { recordPath } from "./rowless.ts";
 import { parseSignal } from "./signals.ts";
 import { removeRows, sweepEnded } from "./sweep.ts";
 import { resolveMounts, type UserMounts } from "./user-mounts.ts";
@@ -78,8 +79,10 @@ export async function makeContainer(
   });
   const lock = makeDirectory(engine, id);
   try {
-    const container = insertRow(engine, options, launch, { id, source, isStarted, volumes: userMounts.volumes });
-    fillDirectory(engine, id, spec);
+    const row = { id, source, isStarted, volumes: userMounts.volumes };
+    const isRowless = isStarted && needsNoRow(options, network, userMounts);
+    const container = isRowless ? rowlessContainer(launch, row) : insertRow(engine, options, launch, row);
+    fillDirectory(engine, container, spec, isRowless);
     await fillVolumes(engine, source, userMounts);
     if (options.cidfile !== undefined) writeCidfile(options.cidfile, id);
     return { container, lock, spec, cgroupHost };
@@ -228,6 +231,26 @@ interface NewRow {
   readonly volumes: readonly string[];
 }
 
+/** Whether nothing of the container has to be unique or is allocated. */
+function needsNoRow({ autoRemove, name }: ContainerOptions, network: string, { volumes }: UserMounts): boolean {
+  return autoRemove === true && name === undefined && network !== "bridge" && volumes.length === 0;
+}
+
+function rowlessContainer(launch: Launch, { id, source }: NewRow): Container {
+  const now = Date.now();
+  const imageName = source.name === "" ? source.id : source.name;
+  return {
+    id,
+    name: nameOf(id),
+    image: source.id,
+    imageName,
+    createdMs: now,
+    startedMs: now,
+    autoRemove: true,
+    launch,
+  };
+}
+
 /** Names are unique by the table's constraint; a name held by something that has ended for good is freed first. */
 function insertRow(
   engine: Engine,
@@ -237,31 +260,28 @@ function insertRow(
 ): Container {
   const { database } = engine;
   const createdMs = Date.now();
-  const startedMs = isStarted ? createdMs : undefined;
-  const autoRemove = options.autoRemove === true;
-  const insert = database.query(
-    "INSERT OR IGNORE INTO container (id, name, image, image_name, created_ms, started_ms, auto_remove, launch) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-  );
-  const json = JSON.stringify(launch);
-  const write = (name: string): boolean =>
-    insert.run(id, name, source.id, source.name, createdMs, startedMs ?? null, autoRemove ? 1 : 0, json).changes > 0;
-  const name = database
-    .transaction(() => {
-      sweepEnded(engine, options.name);
-      let taken = options.name;
-      if (taken !== undefined) {
-        if (!write(taken)) throw nameTaken(engine, taken);
-      } else {
-        taken = randomName();
-        for (let i = 0; !write(taken); i++) taken = `${randomName()}${i}`;
-      }
-      for (const volume of volumes) {
-        database.query("INSERT OR IGNORE INTO container_volume (container, volume) VALUES (?, ?)").run(id, volume);
-      }
-      return taken;
-    })
-    .immediate();
-  return { id, name, image: source.id, imageName: source.name, createdMs, startedMs, autoRemove, launch };
+  const container = {
+    id,
+    name: options.name ?? randomName(),
+    image: source.id,
+    imageName: source.name,
+    createdMs,
+    startedMs: isStarted ? createdMs : undefined,
+    autoRemove: options.autoRemove === true,
+    launch,
+  };
+  const write = database.transaction(() => {
+    sweepEnded(engine, options.name);
+    for (let i = 0; !writeRow(engine, container, source.name); i++) {
+      if (options.name !== undefined) throw nameTaken(engine, options.name);
+      container.name = `${randomName()}${i}`;
+    }
+    for (const volume of volumes) {
+      database.query("INSERT OR IGNORE INTO container_volume (container, volume) VALUES (?, ?)").run(id, volume);
+    }
+  });
+  write.immediate();
+  return container;
 }
 
 function nameTaken(engine: Engine, name: string): BoxError {
@@ -282,10 +302,11 @@ function makeDirectory(engine: Engine, id: string): Fd {
   return lock;
 }
 
-function fillDirectory(engine: Engine, id: string, spec: Spec): void {
-  const directory = containerDirectory(engine, id);
+function fillDirectory(engine: Engine, container: Container, spec: Spec, isRowless: boolean): void {
+  const directory = containerDirectory(engine, container.id);
   for (const name of ["rootfs", "upper", "work"]) mkdirSync(`${directory}/${name}`, { mode: 0o755 });
   writeNewSync(`${directory}/config.json`, JSON.stringify(spec), 0o600);
+  if (isRowless) writeNewSync(recordPath(engine, container.id), JSON.stringify(container), 0o600);
 }
 
 /** Copies what the image has at a new volume's place into it, as Docker does. */

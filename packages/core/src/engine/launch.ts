@@ -1,5 +1,16 @@
 import { detectCgroups, planCgroup } from "@bantubox/cgroup";
-import { allocate, attempt, BoxError, becomeTrampoline, call, Fd, O, openPlan, openTrampoline } from "@bantubox/ffi";
+import {
+  allocate,
+  attempt,
+  BoxError,
+  becomeTrampoline,
+  call,
+  existsSync,
+  Fd,
+  O,
+  openPlan,
+  openTrampoline,
+} from "@bantubox/ffi";
 import { compileStart, type StartContext } from "../runtime/compile.ts";
 import { explainFailure, type StepFailure } from "../runtime/explain.ts";
 import type { Spec } from "../runtime/spec.ts";
@@ -19,6 +30,8 @@ const PLAN_FD = 3;
 /** By which numbers the plan of a spawned trampoline knows what it is given. */
 export const SPAWNED_FDS = { lock: 5, report: 4 } as const;
 export const REPORT_BYTES = 16;
+/** How long a start waits for a container that does not run, but that somebody has. */
+const LOCK_PATIENCE_MS = 2000;
 
 /** Who the caller of a start is to the container. */
 export interface Attachment {
@@ -34,16 +47,28 @@ export interface Attachment {
  * @throws {BoxError} `already-running`, `broken-container`
  */
 export function takeForStart(engine: Engine, container: Container): Created {
-  const lock = tryLock(engine, container.id);
-  const status = readStatus(engine, container);
-  if (lock === undefined || status.state === "running") {
-    lock?.close();
+  const lock = lockEnded(engine, container);
+  if (lock === undefined) {
     readSpec(engine, container);
     throw new BoxError("already-running", `Cannot start "${container.name}": it is already running`);
   }
   const spec = readSpec(engine, container);
   engine.database.query("UPDATE container SET started_ms = ? WHERE id = ?").run(Date.now(), container.id);
   return { container, lock, spec, cgroupHost: detectCgroups() };
+}
+
+/** The lock of a container that does not run. Its last monitor may still be clearing up, and others look at it. */
+function lockEnded(engine: Engine, container: Container): Fd | undefined {
+  const deadline = performance.now() + LOCK_PATIENCE_MS;
+  for (;;) {
+    const lock = tryLock(engine, container.id);
+    const isRunning = readStatus(engine, container).state === "running";
+    if (lock !== undefined && !isRunning) return lock;
+    lock?.close();
+    if (isRunning || performance.now() > deadline) return undefined;
+    if (!existsSync(containerDirectory(engine, container.id))) return undefined;
+    Bun.sleepSync(1);
+  }
 }
 
 /** Compiles the plan of one start. @param fds Numbers that the trampoline will know the lock and the report by. */

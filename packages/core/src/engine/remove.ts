@@ -1,8 +1,9 @@
 import { existsSync } from "node:fs";
-import { BoxError, type Fd } from "@bantubox/ffi";
-import { type Container, checkName, getContainer } from "./container.ts";
+import { BoxError, nodeFs } from "@bantubox/ffi";
+import { type Container, checkName, getContainer, writeRow } from "./container.ts";
 import { containerDirectory, type Engine } from "./engine.ts";
 import { waitLock } from "./lock.ts";
+import { readRowless, recordPath } from "./rowless.ts";
 import { readStatus } from "./status.ts";
 import { killEverything } from "./stop.ts";
 import { removeCompletely } from "./sweep.ts";
@@ -65,9 +66,18 @@ async function takeEnded(engine: Engine, container: Container, force: boolean): 
 export function renameContainer(engine: Engine, idOrName: string, name: string): void {
   checkName(name);
   const container = getContainer(engine, idOrName);
+  if (readRowless(engine, container.id) !== undefined) {
+    // A name has to be unique, so from now on it needs a row.
+    if (!writeRow(engine, { ...container, name }, container.imageName)) throw nameTaken(container.name, name);
+    nodeFs().rmSync(recordPath(engine, container.id), { force: true });
+    return;
+  }
   const { changes } = engine.database
     .query("UPDATE OR IGNORE container SET name = ? WHERE id = ?")
     .run(name, container.id);
-  if (changes > 0) return;
-  throw new BoxError("name-taken", `Cannot name "${container.name}" "${name}": another container has that name`);
+  if (changes === 0) throw nameTaken(container.name, name);
+}
+
+function nameTaken(container: string, name: string): BoxError {
+  return new BoxError("name-taken", `Cannot name "${container}" "${name}": another container has that name`);
 }

@@ -1,6 +1,7 @@
-import { readIfThere } from "@bantubox/ffi";
+import { existsSync, readIfThere } from "@bantubox/ffi";
 import { RECORD } from "../runtime/compile.ts";
 import { containerDirectory, type Engine, runDirectory } from "./engine.ts";
+import { tryLock } from "./lock.ts";
 
 /** What a container is, as the kernel and the records have it. */
 export type Status =
@@ -29,9 +30,15 @@ export function readStatus(engine: Engine, { id, startedMs }: { id: string; star
   }
   const exit = readIfThere(`${containerDirectory(engine, id)}/${RECORD.exit}`);
   if (exit !== undefined) return parseExit(exit);
-  if (startedMs === undefined) return { state: "created" };
+  // Whoever starts a container has its lock before there is a process to see.
+  if (startedMs === undefined || isLocked(engine, id)) return { state: "created" };
   // Its monitor was killed before it could write the record, or the machine went down.
   return { state: "exited", exitCode: 255, finishedMs: undefined, isOomKilled: false };
+}
+
+function isLocked(engine: Engine, id: string): boolean {
+  using lock = tryLock(engine, id);
+  return lock === undefined && existsSync(containerDirectory(engine, id));
 }
 
 /** Whether the process that was `pid` when it started at `ticks` (of the clock since boot) still is. A zombie is not. */

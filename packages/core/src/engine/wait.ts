@@ -1,7 +1,7 @@
 import { getContainer } from "./container.ts";
 import type { Engine } from "./engine.ts";
 import { readEnd, watchEnd } from "./exit-watch.ts";
-import { tryLock, waitLock } from "./lock.ts";
+import { waitLock } from "./lock.ts";
 import { openProcess, waitProcess } from "./process.ts";
 import { readStatus } from "./status.ts";
 
@@ -35,13 +35,7 @@ export async function waitContainer(engine: Engine, idOrName: string): Promise<n
       lock?.close();
     }
     const status = readStatus(engine, running === undefined ? getContainer(engine, id) : container);
-    if (status.state === "exited" && (running !== undefined || !isStarting(engine, id))) return status.exitCode;
+    if (status.state === "exited") return status.exitCode;
     await Bun.sleep(POLL_MS);
   }
-}
-
-/** Whoever starts a container has its lock before there is a process to see. */
-function isStarting(engine: Engine, id: string): boolean {
-  using lock = tryLock(engine, id);
-  return lock === undefined;
 }

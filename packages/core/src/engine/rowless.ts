@@ -1,0 +1,39 @@
+import { existsSync, nodeFs, readIfThere } from "@bantubox/ffi";
+import type { Container } from "./container.ts";
+import { containerDirectory, type Engine } from "./engine.ts";
+
+/**
+ * Rows are for what must be unique or is allocated: names, addresses, volumes.
+ * A `--rm` container that has none of them needs no row: its directory says
+ * that it is there, and this file in it what a row would say. It goes with the directory.
+ */
+const RECORD = "container.json";
+
+export function recordPath(engine: Engine, id: string): string {
+  return `${containerDirectory(engine, id)}/${RECORD}`;
+}
+
+/** The container without a row whose directory `id` names, or undefined. */
+export function readRowless(engine: Engine, id: string): Container | undefined {
+  const text = readIfThere(recordPath(engine, id));
+  if (text === undefined) return undefined;
+  try {
+    return JSON.parse(text) as Container;
+  } catch {
+    // Its maker was killed while it wrote: nothing runs yet, and it is swept like any directory that nobody knows.
+    return undefined;
+  }
+}
+
+/** All containers without a row whose IDs begin with `prefix`. */
+export function allRowless(engine: Engine, prefix = ""): Container[] {
+  const parent = `${engine.root}/containers`;
+  if (!existsSync(parent)) return [];
+  const found: Container[] = [];
+  for (const name of nodeFs().readdirSync(parent)) {
+    if (name.length !== 64 || !name.startsWith(prefix)) continue;
+    const container = readRowless(engine, name);
+    if (container !== undefined) found.push(container);
+  }
+  return found;
+}
