@@ -31,23 +31,20 @@ export function freezeCgroup(host: CgroupHost, path: string): void {
   }
 }
 
-/** Lets a frozen group run again. A group that runs, or is gone, is fine. */
+/** Lets a frozen group run again, whichever freezer holds it. A group that runs, or is gone, is fine. */
 export function thawCgroup(host: CgroupHost, path: string): void {
-  try {
-    findFreezer(host, path).set(false);
-  } catch (error) {
-    if (!isErrno(error, "cgroup-missing", "ENOENT", "ENODEV")) throw error;
+  for (const freezer of findFreezers(host, path)) {
+    try {
+      freezer.set(false);
+    } catch (error) {
+      if (!isErrno(error, "ENOENT", "ENODEV")) throw error;
+    }
   }
 }
 
 /** Whether every process of the group stands still. */
 export function isFrozen(host: CgroupHost, path: string): boolean {
-  try {
-    return findFreezer(host, path).isFrozen();
-  } catch (error) {
-    if (isErrno(error, "cgroup-missing", "cgroup-unavailable")) return false;
-    throw error;
-  }
+  return findFreezers(host, path).some((freezer) => freezer.isFrozen());
 }
 
 /** Lets everything in v1's freezer run, also what somebody else has frozen there: SIGKILL waits until then. */
@@ -63,17 +60,31 @@ export function thawV1(host: CgroupHost, path: string): void {
   }
 }
 
-/** v2's (Linux 5.2) is preferred, because a process that it has frozen can be killed. */
-function findFreezer(host: CgroupHost, path: string): { set(frozen: boolean): void; isFrozen(): boolean } {
+interface Freezer {
+  set(frozen: boolean): void;
+  isFrozen(): boolean;
+}
+
+/** The freezers that a group has: on a hybrid host one of each hierarchy, and either may hold its processes. */
+function findFreezers(host: CgroupHost, path: string): Freezer[] {
+  const freezers: Freezer[] = [];
   const v2 = host.unified === undefined ? undefined : `${host.unified}/${path}`;
   if (v2 !== undefined && existsSync(`${v2}/cgroup.freeze`)) {
-    return { set: (frozen) => setFrozenV2(v2, frozen), isFrozen: () => isFrozenV2(v2) };
+    freezers.push({ set: (frozen) => setFrozenV2(v2, frozen), isFrozen: () => isFrozenV2(v2) });
   }
   const v1 = groupDir(host, "freezer", path);
   if (v1 !== undefined && existsSync(v1)) {
-    return { set: (frozen) => setFrozenV1(v1, frozen), isFrozen: () => isFrozenV1(v1) };
+    freezers.push({ set: (frozen) => setFrozenV1(v1, frozen), isFrozen: () => isFrozenV1(v1) });
   }
-  if (v1 === undefined && (v2 === undefined || existsSync(v2))) {
+  return freezers;
+}
+
+/** v2's (Linux 5.2) is preferred, because a process that it has frozen can be killed. */
+function findFreezer(host: CgroupHost, path: string): Freezer {
+  const [preferred] = findFreezers(host, path);
+  if (preferred !== undefined) return preferred;
+  const v2 = host.unified === undefined ? undefined : `${host.unified}/${path}`;
+  if (groupDir(host, "freezer", path) === undefined && (v2 === undefined || existsSync(v2))) {
     throw new BoxError("cgroup-unavailable", `Cannot freeze cgroup "${path}": this host has no cgroup freezer`);
   }
   throw new BoxError("cgroup-missing", `Cannot freeze cgroup "${path}": it does not exist`);
