@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { BoxError, nodeFs } from "@bantubox/ffi";
+import { BoxError, type Fd, nodeFs } from "@bantubox/ffi";
 import { type Container, checkName, getContainer, writeRow } from "./container.ts";
 import { containerDirectory, type Engine } from "./engine.ts";
 import { waitLock } from "./lock.ts";
