@@ -17,7 +17,6 @@ import { struct } from "./struct.ts";
 
 /** Who carries a section out, and when; enum plan_section. */
 export const SECTION = { PREPARE: 0, CHILD: 1, PARENT: 2, EXITED: 3, UNDO: 4, INNER: 5 } as const;
-type SectionName = keyof typeof SECTION;
 
 /** enum plan_builtin: steps that are more than one system call. */
 export const BUILTIN = {
