@@ -56,7 +56,7 @@ function installPackages(): void {
   console.log(`Installing ${missing.join(" ")}`);
   process.env["DEBIAN_FRONTEND"] = "noninteractive";
   must(["apt-get", "-qq", "update"]);
-  must(["apt-get", "-qq", "-y", "--no-install-recommends", "install", ...missing]);
+  must(["apt-get", "-qq", "-y", "-o", "Dpkg::Use-Pty=0", "--no-install-recommends", "install", ...missing]);
 }
 
 /** Runs test files and adds up what became of them. */

@@ -131,9 +131,7 @@ test("planCgroup() on v1 fills cpusets from above, and limits memory before memo
     "/devices/a/b/devices.deny = a",
     "/devices/a/b/devices.allow = c 1:3 rw",
   ]);
-  expect(plan.joins).toEqual(
-    ["memory", "cpuset", "devices", "systemd"].map((name) => `${root}/${name}/a/b/tasks`),
-  );
+  expect(plan.joins).toEqual(["memory", "cpuset", "devices", "systemd"].map((name) => `${root}/${name}/a/b/tasks`));
   expect([plan.intoDirectory, plan.deviceProgram]).toEqual([undefined, undefined]);
   expect(plan.oomEvents).toBe(`${root}/memory/a/b/memory.oom_control`);
 });
