@@ -5,32 +5,75 @@
  */
 export { BoxError, isErrno } from "@bantubox/ffi";
 export type { ImageSummary, InitOptions, PullOptions, PullProgress, PullResult, Removed } from "@bantubox/image";
-export { collectGarbage, copyTree, listImages, pullImage } from "@bantubox/image";
 export type { AttachOptions } from "./engine/attach.ts";
 export type { Check } from "./engine/doctor.ts";
 export { type Engine, type EngineOptions, openEngine } from "./engine/engine.ts";
-export { execDetached, execForeground } from "./engine/exec.ts";
 export type { PullHooks } from "./engine/images.ts";
 export type { Info, Version } from "./engine/info.ts";
 export type { ContainerSummary } from "./engine/list.ts";
 export type { LogEntry, LogOptions } from "./engine/logs.ts";
 export type { ContainerOptions, ExecOptions, MountOption, ResourceOptions, UlimitOption } from "./engine/options.ts";
 export type { RemoveContainerOptions } from "./engine/remove.ts";
-export { createContainer, runDetached, runForeground, startContainer, startForeground } from "./engine/run.ts";
+export { runForeground } from "./engine/run.ts";
 export type { RunContainerOptions, RunResult, SpawnedContainer } from "./engine/run-in-process.ts";
 export type { StopOptions } from "./engine/stop.ts";
 
-import { removeImage as deleteImage, type InitOptions, initImage as makeImage, type Removed } from "@bantubox/image";
+import type { ImageSummary, InitOptions, PullOptions, PullResult, Removed } from "@bantubox/image";
 import type { AttachOptions } from "./engine/attach.ts";
 import type { Check } from "./engine/doctor.ts";
 import type { Engine } from "./engine/engine.ts";
+import type { PullHooks } from "./engine/images.ts";
 import type { Info, Version } from "./engine/info.ts";
 import type { ContainerSummary } from "./engine/list.ts";
 import type { LogEntry, LogOptions } from "./engine/logs.ts";
-import type { ContainerOptions } from "./engine/options.ts";
+import type { ContainerOptions, ExecOptions } from "./engine/options.ts";
 import type { RemoveContainerOptions } from "./engine/remove.ts";
 import type { RunContainerOptions, RunResult, SpawnedContainer } from "./engine/run-in-process.ts";
 import type { StopOptions } from "./engine/stop.ts";
+
+/** Runs a container in the background; see engine/run-new.ts. */
+export async function runDetached(engine: Engine, options: ContainerOptions, hooks?: PullHooks): Promise<string> {
+  return (await import("./engine/run-new.ts")).runDetached(engine, options, hooks);
+}
+
+/** Makes a container that can be started; see engine/run-new.ts. */
+export async function createContainer(engine: Engine, options: ContainerOptions, hooks?: PullHooks): Promise<string> {
+  return (await import("./engine/run-new.ts")).createContainer(engine, options, hooks);
+}
+
+/** Starts a container in the background; see engine/run-new.ts. */
+export async function startContainer(engine: Engine, idOrName: string): Promise<string> {
+  return (await import("./engine/run-new.ts")).startContainer(engine, idOrName);
+}
+
+/** Starts a container and becomes its client; see engine/run-new.ts. */
+export async function startForeground(
+  engine: Engine,
+  idOrName: string,
+  options?: { interactive?: boolean; detachKeys?: string },
+): Promise<never> {
+  return await (await import("./engine/run-new.ts")).startForeground(engine, idOrName, options);
+}
+
+/** Runs a command in a running container, and becomes its client; see engine/exec.ts. */
+export async function execForeground(engine: Engine, idOrName: string, options: ExecOptions): Promise<never> {
+  return await (await import("./engine/exec.ts")).execForeground(engine, idOrName, options);
+}
+
+/** Runs a command in a running container, in the background; see engine/exec.ts. */
+export async function execDetached(engine: Engine, idOrName: string, options: ExecOptions): Promise<void> {
+  return await (await import("./engine/exec.ts")).execDetached(engine, idOrName, options);
+}
+
+/** Brings an image from its registry. */
+export async function pullImage(engine: Engine, name: string, options?: PullOptions): Promise<PullResult> {
+  return (await import("@bantubox/image")).pullImage(engine, name, options);
+}
+
+/** The images that are here, the newest first. */
+export async function listImages(engine: Engine): Promise<ImageSummary[]> {
+  return (await import("@bantubox/image")).listImages(engine);
+}
 
 /** Runs a container to its end, in a program that goes on; see engine/run-in-process.ts. */
 export async function runContainer(
@@ -102,6 +145,7 @@ export async function renameContainer(engine: Engine, idOrName: string, name: st
 /** Takes an image's name away, or deletes it, unless a container is made of it. */
 export async function removeImage(engine: Engine, name: string, options: { force?: boolean } = {}): Promise<Removed> {
   const { containersOf } = await import("./engine/container.ts");
+  const { removeImage: deleteImage } = await import("@bantubox/image");
   return await deleteImage(engine, name, { ...options, inUse: (id) => containersOf(engine, id) });
 }
 
@@ -112,6 +156,7 @@ export async function initImage(
   name: string,
   options?: InitOptions,
 ): Promise<string> {
+  const { initImage: makeImage } = await import("@bantubox/image");
   return (await makeImage(engine, directory, name, options)).id;
 }
 

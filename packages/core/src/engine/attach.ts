@@ -3,7 +3,7 @@ import { RECORD } from "../runtime/compile.ts";
 import { getContainer } from "./container.ts";
 import { parseDetachKeys } from "./detach-keys.ts";
 import { type Engine, runDirectory } from "./engine.ts";
-import { becomePlan } from "./launch.ts";
+import { becomePlan } from "./plan-process.ts";
 import { getProcess } from "./process.ts";
 
 const AF_UNIX = 1;

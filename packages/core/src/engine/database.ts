@@ -1,7 +1,7 @@
 import { Database } from "bun:sqlite";
 import { BoxError } from "@bantubox/ffi";
-import { createImageTables } from "@bantubox/image";
-import { createLeaseTable } from "@bantubox/net";
+import { createImageTables } from "@bantubox/image/store";
+import { createLeaseTable } from "@bantubox/net/leases";
 
 /** Raised with every change of the tables; an engine refuses a store that is newer than itself. */
 const VERSION = 1;

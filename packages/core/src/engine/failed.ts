@@ -3,6 +3,7 @@ import { BoxError } from "@bantubox/ffi";
 import { explainFailure } from "../runtime/explain.ts";
 import { findContainer, readSpec } from "./container.ts";
 import { openEngine } from "./engine.ts";
+import { forgetAll } from "./kept-start.ts";
 import { removeRows } from "./sweep.ts";
 
 /**
@@ -27,6 +28,8 @@ export function internalFailed(args: readonly string[]): never {
     // Gone with a --rm container: the plan alone tells enough.
     if (!(error instanceof BoxError)) throw error;
   }
+  // It may have been a plan that was kept while the host changed.
+  forgetAll(engine);
   if (container?.autoRemove) removeRows(engine, container.id);
   throw explainFailure(plan, { section, step, errno }, spec);
 }

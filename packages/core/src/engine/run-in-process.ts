@@ -5,8 +5,9 @@ import { explainFailure } from "../runtime/explain.ts";
 import type { Container } from "./container.ts";
 import { type Created, makeContainer } from "./create.ts";
 import type { Engine } from "./engine.ts";
+import { compileLaunch } from "./launch.ts";
+import type { ContainerOptions } from "./options.ts";
 import {
-  compileLaunch,
   noReport,
   openReport,
   parseReport,
@@ -15,9 +16,8 @@ import {
   readReport,
   SPAWNED_FDS,
   spawnTrampoline,
-} from "./launch.ts";
-import type { ContainerOptions } from "./options.ts";
-import { orRemove } from "./run.ts";
+} from "./plan-process.ts";
+import { orRemove } from "./run-new.ts";
 import { killEverything } from "./stop.ts";
 
 const STATUS_UNKNOWN = 255;

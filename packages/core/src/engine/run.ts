@@ -1,64 +1,41 @@
-import { getContainer } from "./container.ts";
-import { type Created, makeContainer } from "./create.ts";
+import { BoxError, statIfThere } from "@bantubox/ffi";
+import { findImage, type Image } from "@bantubox/image/store";
 import type { Engine } from "./engine.ts";
 import type { PullHooks } from "./images.ts";
-import { launchDetached, launchForeground, takeForStart } from "./launch.ts";
+import { keyOf, makeKept, recall } from "./kept-start.ts";
 import type { ContainerOptions } from "./options.ts";
-import { removeCompletely } from "./sweep.ts";
+import { becomePlan, LOCK_FD, passAs } from "./plan-process.ts";
 
 /**
  * Makes a container and becomes its client: this process ends as the container ends.
  *
+ * A start like an earlier one takes that one's plan; everything that compiles plans is loaded only for others.
+ *
  * @throws {BoxError} When nothing was started; nothing is left then.
  */
 export async function runForeground(engine: Engine, options: ContainerOptions, hooks?: PullHooks): Promise<never> {
-  const created = await makeContainer(engine, options, hooks, true);
-  return await orRemove(engine, created, () =>
-    launchForeground(engine, created, { attach: true, interactive: options.interactive === true }),
-  );
+  const source = findSource(engine, options);
+  const key = source && keyOf(engine, options, source.image);
+  const kept = key === undefined ? undefined : recall(engine, key);
+  if (kept === undefined) return await (await import("./run-new.ts")).runNew(engine, options, hooks, key);
+  const { lock, plan } = makeKept(engine, kept);
+  passAs(lock, LOCK_FD);
+  return await becomePlan(plan);
 }
 
-/** Makes a container and leaves it to its monitor. @returns Its ID, once its command runs. */
-export async function runDetached(engine: Engine, options: ContainerOptions, hooks?: PullHooks): Promise<string> {
-  const created = await makeContainer(engine, options, hooks, true);
-  await orRemove(engine, created, () => launchDetached(engine, created));
-  return created.container.id;
-}
-
-/** Makes a container that `startContainer` may start. @returns Its ID. */
-export async function createContainer(engine: Engine, options: ContainerOptions, hooks?: PullHooks): Promise<string> {
-  const { container, lock } = await makeContainer(engine, options, hooks);
-  lock.close();
-  return container.id;
-}
-
-/** Starts a container that exists, in the background. @returns Its ID. */
-export async function startContainer(engine: Engine, idOrName: string): Promise<string> {
-  const created = takeForStart(engine, getContainer(engine, idOrName));
-  using _lock = created.lock;
-  await launchDetached(engine, created);
-  return created.container.id;
-}
-
-/** Starts a container that exists and becomes its client. */
-export async function startForeground(
+/** What is here of the container's root: an image, or a directory; undefined for what has to be pulled, or is wrong. */
+function findSource(
   engine: Engine,
-  idOrName: string,
-  { interactive = false, detachKeys }: { interactive?: boolean | undefined; detachKeys?: string | undefined } = {},
-): Promise<never> {
-  const created = takeForStart(engine, getContainer(engine, idOrName));
-  using _lock = created.lock;
-  return await launchForeground(engine, created, { attach: true, interactive, detachKeys });
-}
-
-/** A container that was never started has no reason to stay when its own `run` fails. */
-export async function orRemove<T>(engine: Engine, created: Created, start: () => Promise<T>): Promise<T> {
+  { image: name, rootfsRw }: ContainerOptions,
+): { image: Image | undefined } | undefined {
+  if (name.startsWith("/")) return statIfThere(name) === undefined ? undefined : { image: undefined };
+  if (name.startsWith(".") || rootfsRw) return undefined;
   try {
-    return await start();
+    const image = findImage(engine, name);
+    return image && { image };
   } catch (error) {
-    if (created.container.autoRemove) removeCompletely(engine, created.container.id);
+    // A name that is wrong or ambiguous is explained on the longer way.
+    if (error instanceof BoxError) return undefined;
     throw error;
-  } finally {
-    created.lock.close();
   }
 }

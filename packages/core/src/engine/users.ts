@@ -105,7 +105,7 @@ function parseGroups(text: string): Group[] {
  *
  * @returns Empty when it does not exist or is no plain file of a bearable size.
  */
-function readBelow(root: number, path: string): string {
+export function readBelow(root: number, path: string): string {
   const how = allocate(24);
   const view = new DataView(how.buffer);
   view.setUint32(0, O.RDONLY | O.NONBLOCK | O.NOCTTY | O.CLOEXEC, true);

@@ -1,0 +1,193 @@
+import {
+  AT,
+  allocate,
+  attempt,
+  call,
+  cstr,
+  existsSync,
+  Fd,
+  mkdirSync,
+  nodeFs,
+  O,
+  readIfThere,
+  readTextSync,
+  writeNewSync,
+} from "@bantubox/ffi";
+import type { Image } from "@bantubox/image/store";
+import type { Container } from "./container.ts";
+import { containerDirectory, type Engine } from "./engine.ts";
+import { openDirectory } from "./image-root.ts";
+import { tryLock } from "./lock.ts";
+import { nameOf } from "./names.ts";
+import type { ContainerOptions } from "./options.ts";
+import { recordPath } from "./rowless.ts";
+import { readBelow } from "./users.ts";
+
+/**
+ * A plan is a function of the options, the image and a few facts of the host,
+ * and compiling it takes a cold process longer than carrying it out. So plans
+ * of plain `run --rm`s are kept in the run directory; from one start to the
+ * next only the container's ID changes, which always has 64 digits.
+ *
+ * Whatever the function reads is in the key. A start that fails forgets all
+ * plans that are kept (failed.ts), and a reboot does.
+ */
+export interface KeptStart {
+  readonly container: Container;
+  /** Text of config.json. */
+  readonly config: string;
+  readonly plan: Uint8Array;
+}
+
+const ID_LENGTH = 64;
+/** What the hostname shows of an ID. */
+const SHORT_LENGTH = 12;
+/** Kept at most; a new one after that begins anew. */
+const MAX_PLANS = 64;
+
+/**
+ * The key of a start whose plan can be kept, or undefined: nothing of it may
+ * be allocated, or looked up anywhere but in the image and in these facts.
+ *
+ * @param image Undefined for a root directory.
+ */
+export function keyOf(engine: Engine, options: ContainerOptions, image: Image | undefined): string | undefined {
+  const { autoRemove, name, network, mounts = [], securityOpt = [], cidfile, privileged, pull } = options;
+  if (!autoRemove || name !== undefined || network !== "none" || cidfile !== undefined || privileged) return undefined;
+  if (mounts.length > 0 || securityOpt.length > 0 || pull === "always" || options.platform !== undefined)
+    return undefined;
+  if (image !== undefined && image.config.volumes.length > 0) return undefined;
+  // A relative directory is another one elsewhere.
+  if (image === undefined && !options.image.startsWith("/")) return undefined;
+  const facts = [
+    JSON.stringify(options),
+    image?.id ?? "",
+    engine.root,
+    engine.runRoot,
+    buildOf(),
+    cgroupsOf(),
+    readIfThere("/etc/resolv.conf") ?? "",
+    boundsOf(),
+    // Its users are looked up in the directory itself; an image's never change.
+    image === undefined || image.kind === "host" ? accountsOf(image === undefined ? options.image : "/") : "",
+  ];
+  return Bun.hash(facts.join("\0")).toString(36);
+}
+
+/** The plan that was kept under `key`. */
+export function recall({ runRoot }: Engine, key: string): KeptStart | undefined {
+  const fd = attempt("openat", AT.FDCWD, cstr(`${runRoot}/plans/${key}`), O.RDONLY | O.NOFOLLOW | O.CLOEXEC);
+  if (fd < 0) return undefined;
+  using file = new Fd(fd);
+  const size = call("lseek", undefined, file.raw, 0, 2);
+  const bytes = allocate(size);
+  if (size < 8 || call("pread64", undefined, file.raw, bytes, size, 0) !== size) return undefined;
+  const view = new DataView(bytes.buffer);
+  const texts = view.getUint32(0, true);
+  const plan = bytes.subarray(8 + texts);
+  // Torn by a power cut, or not ours.
+  if (view.getUint32(4, true) !== plan.length) return undefined;
+  return { ...(JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + texts))) as Omit<KeptStart, "plan">), plan };
+}
+
+/** Keeps a start, as it was compiled for one container. */
+export function keep({ runRoot }: Engine, key: string, { plan, ...texts }: KeptStart): void {
+  const directory = `${runRoot}/plans`;
+  if (!existsSync(directory)) mkdirSync(directory, { mode: 0o700 });
+  const fs = nodeFs();
+  if (fs.readdirSync(directory).length >= MAX_PLANS) forgetAll({ runRoot });
+  const json = Buffer.from(JSON.stringify(texts));
+  const header = Buffer.alloc(8);
+  header.writeUInt32LE(json.length, 0);
+  header.writeUInt32LE(plan.length, 4);
+  const aside = `${directory}/.${process.pid}`;
+  fs.writeFileSync(aside, Buffer.concat([header, json, plan]), { mode: 0o600 });
+  fs.renameSync(aside, `${directory}/${key}`);
+}
+
+/** Forgets every plan that is kept. */
+export function forgetAll({ runRoot }: Pick<Engine, "runRoot">): void {
+  const directory = `${runRoot}/plans`;
+  if (!existsSync(directory)) return;
+  for (const name of nodeFs().readdirSync(directory)) nodeFs().rmSync(`${directory}/${name}`, { force: true });
+}
+
+/** Makes a new container of a start that was kept. @returns Its lock, and its plan. */
+export function makeKept(engine: Engine, kept: KeptStart): { container: Container; lock: Fd; plan: Uint8Array } {
+  const random = crypto.getRandomValues(new Uint8Array(ID_LENGTH / 2));
+  const id = random.toHex();
+  const old = kept.container.id;
+  const directory = containerDirectory(engine, id);
+  mkdirSync(directory, { mode: 0o700 });
+  const lock = tryLock(engine, id);
+  if (lock === undefined) throw new Error(`The new container ${id} is locked`);
+  for (const name of ["rootfs", "upper", "work"]) mkdirSync(`${directory}/${name}`, { mode: 0o755 });
+  writeNewSync(`${directory}/config.json`, rename(kept.config, old, id), 0o600);
+  const now = Date.now();
+  const text = rename(JSON.stringify({ ...kept.container, name: nameOf(id), createdMs: now, startedMs: now }), old, id);
+  writeNewSync(recordPath(engine, id), text, 0o600);
+  return { container: JSON.parse(text) as Container, lock, plan: renameIn(kept.plan, old, id) };
+}
+
+/** An ID and its beginning, wherever they stand. */
+function rename(text: string, old: string, id: string): string {
+  return text.replaceAll(old, id).replaceAll(old.slice(0, SHORT_LENGTH), id.slice(0, SHORT_LENGTH));
+}
+
+/** As `rename`, in a plan's bytes: both IDs have the same length, so no offset changes. */
+function renameIn(plan: Uint8Array, old: string, id: string): Uint8Array {
+  const from = Buffer.from(old, "latin1");
+  const to = Buffer.from(id, "latin1");
+  const bytes = Buffer.from(plan.buffer, plan.byteOffset, plan.length);
+  const short = from.subarray(0, SHORT_LENGTH);
+  for (let at = bytes.indexOf(short); at !== -1; at = bytes.indexOf(short, at + SHORT_LENGTH)) {
+    const isWhole = bytes.compare(from, 0, ID_LENGTH, at, Math.min(at + ID_LENGTH, bytes.length)) === 0;
+    to.copy(bytes, at, 0, isWhole ? ID_LENGTH : SHORT_LENGTH);
+  }
+  return plan;
+}
+
+/** This program: another build may compile another plan. */
+function buildOf(): string {
+  const memory = allocate(256);
+  const path = Bun.main.startsWith("/$bunfs/") ? process.execPath : Bun.main;
+  const STATX_BASIC_STATS = 0x7ff;
+  if (attempt("statx", AT.FDCWD, cstr(path), 0, STATX_BASIC_STATS, memory) < 0) return "";
+  const words = new Uint32Array(memory.buffer);
+  // Inode, size, and when it was changed.
+  return [path, words[8], words[9], words[10], words[24], words[26]].join(" ");
+}
+
+/** Where the cgroup file systems are, and whether our parent groups in them are the ones that stood before. */
+function cgroupsOf(): string {
+  const mounts: string[] = [];
+  const text = readTextSync("/proc/self/mountinfo");
+  for (let at = text.indexOf(" - cgroup"); at !== -1; at = text.indexOf(" - cgroup", at + 1)) {
+    const start = text.lastIndexOf("\n", at) + 1;
+    const line = text.slice(start, text.indexOf("\n", at));
+    const mount = line.split(" ", 5)[4] ?? "";
+    mounts.push(line, inodeOf(`${mount}/bantubox`));
+  }
+  return mounts.join("\n");
+}
+
+function inodeOf(path: string): string {
+  const memory = allocate(256);
+  const STATX_INO = 0x100;
+  if (attempt("statx", AT.FDCWD, cstr(path), 0, STATX_INO, memory) < 0) return "-";
+  const words = new Uint32Array(memory.buffer);
+  return `${words[8]}:${words[9]}`;
+}
+
+/** What this process may hand on: capabilities, and its limits. */
+function boundsOf(): string {
+  const status = readTextSync("/proc/self/status");
+  const at = status.indexOf("CapBnd:");
+  return `${status.slice(at, at + 24)} ${readTextSync("/proc/self/limits")} ${readIfThere("/sys/module/apparmor/parameters/enabled") ?? ""}`;
+}
+
+/** The directory's users; nothing of it is trusted, not even that these are files. */
+function accountsOf(path: string): string {
+  using root = openDirectory(path);
+  return `${readBelow(root.raw, "etc/passwd")}\0${readBelow(root.raw, "etc/group")}`;
+}

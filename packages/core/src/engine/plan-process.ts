@@ -1,0 +1,132 @@
+import { allocate, attempt, BoxError, becomeTrampoline, call, Fd, O, openPlan, openTrampoline } from "@bantubox/ffi";
+import type { StepFailure } from "../runtime/explain.ts";
+import type { Spec } from "../runtime/spec.ts";
+import type { Engine } from "./engine.ts";
+
+const F_SETFD = 2;
+/** Where a spawned trampoline finds its plan. */
+const PLAN_FD = 3;
+/** By which numbers the plan of a spawned trampoline knows what it is given. */
+export const SPAWNED_FDS = { lock: 5, report: 4 } as const;
+/** By which number the plan that this process becomes knows its lock: above all that Bun has open. */
+export const LOCK_FD = 97;
+export const REPORT_BYTES = 16;
+
+/** Turns this process into the trampoline with `plan`; descriptors that the plan names were passed by `keepOpen` or `passAs`. */
+export async function becomePlan(plan: Uint8Array): Promise<never> {
+  using trampoline = await openTrampoline();
+  using memory = openPlan(plan);
+  return becomeTrampoline(trampoline, memory);
+}
+
+/**
+ * Runs the trampoline beside this process until the command has started.
+ *
+ * @param passed A descriptor that the plan knows as number 5; its report goes to number 4.
+ * @throws {BoxError} What `explainFailure` makes of the step that failed.
+ */
+export async function spawnPlan(plan: Uint8Array, passed: Fd, spec: Spec): Promise<void> {
+  using report = openReport();
+  const child = await spawnTrampoline(plan, report.write, passed, {
+    stdin: "ignore",
+    stdout: "ignore",
+    stderr: "ignore",
+  });
+  await child.exited;
+  const { failure } = readReport(report.read.raw);
+  if (failure === undefined) return;
+  const { explainFailure } = await import("../runtime/explain.ts");
+  throw explainFailure(plan, failure, spec);
+}
+
+/** Starts the trampoline. @param passed As for `spawnPlan`. */
+export async function spawnTrampoline<
+  In extends "ignore" | "pipe" | Uint8Array<ArrayBuffer>,
+  Out extends "ignore" | "pipe",
+>(
+  plan: Uint8Array,
+  report: Fd,
+  passed: Fd,
+  { stdin, stdout, stderr }: { stdin: In; stdout: Out; stderr: Out },
+): Promise<Bun.Subprocess<In, Out, Out>> {
+  using trampoline = await openTrampoline();
+  using memory = openPlan(plan);
+  return Bun.spawn([`/proc/self/fd/${trampoline.raw}`, String(PLAN_FD)], {
+    argv0: "bb",
+    cwd: "/",
+    env: {},
+    stdio: [stdin, stdout, stderr, memory.raw, report.raw, passed.raw],
+  });
+}
+
+/** A pipe for struct plan_report; its reader never blocks. */
+export function openReport(): { read: Fd; write: Fd } & Disposable {
+  const pair = allocate(8);
+  call("pipe2", undefined, pair, O.CLOEXEC | O.NONBLOCK);
+  const [read = -1, write = -1] = new Int32Array(pair.buffer);
+  const ends = { read: new Fd(read), write: new Fd(write) };
+  return {
+    ...ends,
+    [Symbol.dispose]() {
+      ends.read.close();
+      ends.write.close();
+    },
+  };
+}
+
+/** What a trampoline has to say: that a step failed, or that the command started, and maybe how it ended. */
+export interface Report {
+  readonly failure?: StepFailure;
+  /** As wait(2) has it. */
+  readonly waitStatus?: number;
+}
+
+/** Reads what the client left in its report. @throws {BoxError} `no-report` if that is nothing. */
+export function readReport(fd: number): Report {
+  const bytes = allocate(4 * REPORT_BYTES);
+  const n = attempt("read", fd, bytes, bytes.length);
+  let report: Report | undefined;
+  for (let at = 0; at + REPORT_BYTES <= n; at += REPORT_BYTES) report = parseReport(bytes, at);
+  if (report !== undefined) return report;
+  throw noReport();
+}
+
+/** One struct plan_report. */
+export function parseReport(bytes: Uint8Array, at: number): Report {
+  const REPORT_EXITED = 2;
+  const REPORT_FAILED = 3;
+  const view = new DataView(bytes.buffer, bytes.byteOffset + at, REPORT_BYTES);
+  const kind = view.getUint32(0, true);
+  const a = view.getUint32(4, true);
+  if (kind === REPORT_FAILED)
+    return { failure: { section: a, step: view.getUint32(8, true), errno: view.getUint32(12, true) } };
+  return kind === REPORT_EXITED ? { waitStatus: a } : {};
+}
+
+export function noReport(): BoxError {
+  return new BoxError("no-report", "Cannot start the container: the trampoline ended without a word", {
+    hint: 'See "bb doctor"',
+  });
+}
+
+/** What the trampoline executes to say in words what failed: this program, wherever it came from. */
+export function explainCommand(engine: Engine, { id }: { readonly id: string }): string[] {
+  return [...ownCommand(), "internal", "failed", engine.root, engine.runRoot, id];
+}
+
+function ownCommand(): string[] {
+  // In the compiled executable the entry point is a file of its own file system.
+  if (Bun.main.startsWith("/$bunfs/")) return [process.execPath];
+  // As the shebang of cli/src/main.ts: nothing of the directory that this runs in is loaded.
+  return [process.execPath, "--config=/dev/null", "--tsconfig-override=/dev/null", "--no-env-file", Bun.main];
+}
+
+/** Lets the next program of this process have `fd`, by that number. */
+export function passAs(fd: Fd, number: number): void {
+  call("dup3", "a descriptor", fd.raw, number, 0);
+}
+
+/** Lets the next program of this process have `fd`. */
+export function keepOpen(fd: Fd): void {
+  call("fcntl", "on a descriptor", fd.raw, F_SETFD, 0);
+}

@@ -1,0 +1,73 @@
+import { getContainer } from "./container.ts";
+import { type Created, makeContainer } from "./create.ts";
+import type { Engine } from "./engine.ts";
+import type { PullHooks } from "./images.ts";
+import { keep } from "./kept-start.ts";
+import { launchDetached, launchForeground, takeForStart } from "./launch.ts";
+import type { ContainerOptions } from "./options.ts";
+import { removeCompletely } from "./sweep.ts";
+
+/**
+ * Makes a container and becomes its client; `runForeground` (run.ts) is the shorter way to the same.
+ *
+ * @param key Under which the plan is kept for the next start of its kind.
+ */
+export async function runNew(
+  engine: Engine,
+  options: ContainerOptions,
+  hooks?: PullHooks,
+  key?: string,
+): Promise<never> {
+  const created = await makeContainer(engine, options, hooks, true);
+  const { container, spec } = created;
+  return await orRemove(engine, created, () =>
+    launchForeground(engine, created, { attach: true, interactive: options.interactive === true }, (plan) => {
+      if (key !== undefined) keep(engine, key, { container, config: JSON.stringify(spec), plan });
+    }),
+  );
+}
+
+/** Makes a container and leaves it to its monitor. @returns Its ID, once its command runs. */
+export async function runDetached(engine: Engine, options: ContainerOptions, hooks?: PullHooks): Promise<string> {
+  const created = await makeContainer(engine, options, hooks, true);
+  await orRemove(engine, created, () => launchDetached(engine, created));
+  return created.container.id;
+}
+
+/** Makes a container that `startContainer` may start. @returns Its ID. */
+export async function createContainer(engine: Engine, options: ContainerOptions, hooks?: PullHooks): Promise<string> {
+  const { container, lock } = await makeContainer(engine, options, hooks);
+  lock.close();
+  return container.id;
+}
+
+/** Starts a container that exists, in the background. @returns Its ID. */
+export async function startContainer(engine: Engine, idOrName: string): Promise<string> {
+  const created = takeForStart(engine, getContainer(engine, idOrName));
+  using _lock = created.lock;
+  await launchDetached(engine, created);
+  return created.container.id;
+}
+
+/** Starts a container that exists and becomes its client. */
+export async function startForeground(
+  engine: Engine,
+  idOrName: string,
+  { interactive = false, detachKeys }: { interactive?: boolean | undefined; detachKeys?: string | undefined } = {},
+): Promise<never> {
+  const created = takeForStart(engine, getContainer(engine, idOrName));
+  using _lock = created.lock;
+  return await launchForeground(engine, created, { attach: true, interactive, detachKeys });
+}
+
+/** A container that was never started has no reason to stay when its own `run` fails. */
+export async function orRemove<T>(engine: Engine, created: Created, start: () => Promise<T>): Promise<T> {
+  try {
+    return await start();
+  } catch (error) {
+    if (created.container.autoRemove) removeCompletely(engine, created.container.id);
+    throw error;
+  } finally {
+    created.lock.close();
+  }
+}
