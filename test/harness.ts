@@ -84,7 +84,7 @@ export async function run(
 function leaksOf(root: string, runRoot: string, ids: readonly string[]): string[] {
   const leaks: string[] = [];
   for (const path of [join(root, "containers"), runRoot]) {
-    if (existsSync(path)) for (const name of readdirSync(path)) leaks.push(`directory ${join(path, name)}`);
+    for (const name of idsIn(path)) leaks.push(`directory ${join(path, name)}`);
   }
   const mounts = readFileSync("/proc/self/mountinfo", "utf8");
   for (const line of mounts.split("\n")) if (line.includes(root) || line.includes(runRoot)) leaks.push(`mount ${line}`);
@@ -96,6 +96,11 @@ function leaksOf(root: string, runRoot: string, ids: readonly string[]): string[
     if (command.includes(root)) leaks.push(`process ${pid} ${command.replaceAll("\0", " ")}`);
   }
   return leaks;
+}
+
+/** The containers that have something of theirs in a directory. */
+export function idsIn(path: string): string[] {
+  return existsSync(path) ? readdirSync(path).filter((name) => /^[0-9a-f]{64}$/.test(name)) : [];
 }
 
 /** Directories of a container's cgroups that exist. */

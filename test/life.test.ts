@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { busyboxRoot, cgroupsOf, newStore, type Store, until } from "./harness.ts";
+import { busyboxRoot, cgroupsOf, idsIn, newStore, type Store, until } from "./harness.ts";
 
 const image = await busyboxRoot();
 /** What every container here is run with: the network has tests of its own. */
@@ -137,8 +137,8 @@ describe("run in the foreground", () => {
     await store.ok(["run", "--name", "stays", ...QUIET, image, "true"]);
     await store.ok(["run", "--name", "goes", "--rm", ...QUIET, image, "true"]);
     expect(await states(store)).toEqual({ stays: "exited" });
-    expect(readdirSync(join(store.root, "containers"))).toHaveLength(1);
-    expect(readdirSync(store.runRoot)).toEqual([]);
+    expect(idsIn(join(store.root, "containers"))).toHaveLength(1);
+    expect(idsIn(store.runRoot)).toEqual([]);
   });
 });
 
@@ -177,7 +177,7 @@ describe("names and IDs", () => {
       expect(stderr).toContain('Cannot name the container "one"');
     }
     expect(await states(store)).toEqual({ one: "running" });
-    expect(readdirSync(join(store.root, "containers"))).toHaveLength(1);
+    expect(idsIn(join(store.root, "containers"))).toHaveLength(1);
   });
 
   test("rename gives another name, unless it is taken or not valid", async () => {
@@ -230,7 +230,7 @@ describe("create, start, stop", () => {
     expect(result.code).toBe(1);
     const id = await inspect(store, "broken", "{{.Id}}");
     expect(cgroupsOf(id)).toEqual([]);
-    expect(readdirSync(store.runRoot)).toEqual([]);
+    expect(idsIn(store.runRoot)).toEqual([]);
     await store.ok(["rm", "broken"]);
   });
 
