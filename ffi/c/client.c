@@ -220,6 +220,9 @@ static void read_input(void)
 
 	if (n == -EAGAIN || n == -EINTR)
 		return;
+	/* A raw terminal has no end: it was hung up. The container stays, and can be attached to again. */
+	if (n <= 0 && client.raw)
+		leave(128 + SIGHUP);
 	if (n <= 0)
 		client.reads = false;
 	else if (client.raw)
