@@ -1,7 +1,7 @@
 import { dlopen, FFIType, type Pointer, read } from "bun:ffi";
 import { ERRNO, SysError } from "./errno.ts";
 import { BoxError } from "./errors.ts";
-import { NR, type SyscallName } from "./nr.ts";
+import { numberOf, type SyscallName } from "./nr.ts";
 
 /** What a system call takes: integers (negative too), memory whose address is passed, or null. */
 export type Arg = number | Uint8Array | BigUint64Array | null;
@@ -33,7 +33,7 @@ export function attempt(
   e: Arg = 0,
   f: Arg = 0,
 ): number {
-  const nr = NR[name];
+  const nr = numberOf(name);
   for (;;) {
     const result = syscall(nr, a, b, c, d, e, f);
     if (result !== -1) return result;
@@ -44,7 +44,7 @@ export function attempt(
 
 /** Closes a descriptor. Never again after a signal: Linux has released the number even then. */
 export function close(fd: number): void {
-  syscall(NR.close, fd, 0, 0, 0, 0, 0);
+  syscall(numberOf("close"), fd, 0, 0, 0, 0, 0);
 }
 
 /**

@@ -33,7 +33,7 @@ export {
   writeNewSync,
 } from "./fs.ts";
 export { addressOf, allocate, cstr } from "./memory.ts";
-export { NR, type SyscallName } from "./nr.ts";
+export { numberOf, type SyscallName } from "./nr.ts";
 export { MONITOR, type MonitorOptions, Place, Plan, Reg, SECTION, type Steps } from "./plan.ts";
 export { type ReadStep, readStep } from "./plan-reader.ts";
 export { type Struct, struct } from "./struct.ts";

@@ -149,7 +149,14 @@ const NUMBERS = {
 
 export type SyscallName = keyof typeof NUMBERS;
 
-/** The number of a system call on the architecture that this process runs on. */
-export const NR = Object.fromEntries(
-  Object.entries(NUMBERS).map(([name, [x64, arm64]]) => [name, process.arch === "arm64" ? arm64 : x64]),
-) as Readonly<Record<SyscallName, number>>;
+const ARCHITECTURE = process.arch === "arm64" ? 1 : 0;
+
+/** The number of a system call on the architecture that this process runs on. Looked up when it is asked for: a start asks for few. */
+export function numberOf(name: SyscallName): number {
+  return NUMBERS[name][ARCHITECTURE];
+}
+
+/** All calls that we know by name, with their numbers. */
+export function allNumbers(): [SyscallName, number][] {
+  return Object.entries(NUMBERS).map(([name, numbers]) => [name as SyscallName, numbers[ARCHITECTURE]]);
+}

@@ -1,4 +1,4 @@
-import { NR, type SyscallName } from "./nr.ts";
+import { allNumbers, type SyscallName } from "./nr.ts";
 import { BUILTIN, type BuiltinName, HEADER_BYTES, planHeader, STEP_BYTES } from "./plan.ts";
 
 /** One step of an encoded plan, as words can be made of it. */
@@ -50,7 +50,7 @@ function textsAt(plan: Uint8Array, data: number, offset: number): string[] {
 
 function nameOf(nr: number): SyscallName | BuiltinName {
   const entry =
-    Object.entries(BUILTIN).find(([, value]) => value === nr) ?? Object.entries(NR).find(([, value]) => value === nr);
+    Object.entries(BUILTIN).find(([, value]) => value === nr) ?? allNumbers().find(([, value]) => value === nr);
   if (entry === undefined) throw new RangeError(`There is no system call ${nr}`);
   return entry[0] as SyscallName | BuiltinName;
 }

@@ -1,6 +1,6 @@
 import { BoxError } from "./errors.ts";
 import { allocate } from "./memory.ts";
-import { NR, type SyscallName } from "./nr.ts";
+import { numberOf, type SyscallName } from "./nr.ts";
 import { struct } from "./struct.ts";
 
 /**
@@ -166,7 +166,7 @@ export class Steps {
 
   /** Adds one system call. */
   sys(name: SyscallName, ...args: readonly StepArg[]): this {
-    return this.#add(NR[name], args);
+    return this.#add(numberOf(name), args);
   }
 
   /** Adds one builtin; its arguments stand in c/plan.h. */

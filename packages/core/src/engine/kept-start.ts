@@ -37,6 +37,9 @@ export interface KeptStart {
   /** Text of config.json. */
   readonly config: string;
   readonly plan: Uint8Array;
+  /** Where in the plan the ID stands, and where only its beginning. */
+  readonly whole: readonly number[];
+  readonly short: readonly number[];
 }
 
 const ID_LENGTH = 64;
@@ -91,12 +94,16 @@ export function recall({ runRoot }: Engine, key: string): KeptStart | undefined 
 }
 
 /** Keeps a start, as it was compiled for one container. */
-export function keep({ runRoot }: Engine, key: string, { plan, ...texts }: KeptStart): void {
+export function keep(
+  { runRoot }: Engine,
+  key: string,
+  { plan, ...texts }: Pick<KeptStart, "container" | "config" | "plan">,
+): void {
   const directory = `${runRoot}/plans`;
   if (!existsSync(directory)) mkdirSync(directory, { mode: 0o700 });
   const fs = nodeFs();
   if (fs.readdirSync(directory).length >= MAX_PLANS) forgetAll({ runRoot });
-  const json = Buffer.from(JSON.stringify(texts));
+  const json = Buffer.from(JSON.stringify({ ...texts, ...placesOf(plan, texts.container.id) }));
   const header = Buffer.alloc(8);
   header.writeUInt32LE(json.length, 0);
   header.writeUInt32LE(plan.length, 4);
@@ -126,7 +133,7 @@ export function makeKept(engine: Engine, kept: KeptStart): { container: Containe
   const now = Date.now();
   const text = rename(JSON.stringify({ ...kept.container, name: nameOf(id), createdMs: now, startedMs: now }), old, id);
   writeNewSync(recordPath(engine, id), text, 0o600);
-  return { container: JSON.parse(text) as Container, lock, plan: renameIn(kept.plan, old, id) };
+  return { container: JSON.parse(text) as Container, lock, plan: renameIn(kept, id) };
 }
 
 /** An ID and its beginning, wherever they stand. */
@@ -134,17 +141,24 @@ function rename(text: string, old: string, id: string): string {
   return text.replaceAll(old, id).replaceAll(old.slice(0, SHORT_LENGTH), id.slice(0, SHORT_LENGTH));
 }
 
-/** As `rename`, in a plan's bytes: both IDs have the same length, so no offset changes. */
-function renameIn(plan: Uint8Array, old: string, id: string): Uint8Array {
-  const from = Buffer.from(old, "latin1");
-  const to = Buffer.from(id, "latin1");
-  const bytes = Buffer.from(plan.buffer, plan.byteOffset, plan.length);
-  const short = from.subarray(0, SHORT_LENGTH);
-  for (let at = bytes.indexOf(short); at !== -1; at = bytes.indexOf(short, at + SHORT_LENGTH)) {
-    const isWhole = bytes.compare(from, 0, ID_LENGTH, at, Math.min(at + ID_LENGTH, bytes.length)) === 0;
-    to.copy(bytes, at, 0, isWhole ? ID_LENGTH : SHORT_LENGTH);
-  }
+/** As `rename`, in the plan's bytes: both IDs have the same length, so no offset changes. */
+function renameIn({ plan, whole, short }: KeptStart, id: string): Uint8Array {
+  const digits = new TextEncoder().encode(id);
+  for (const at of whole) plan.set(digits, at);
+  const beginning = digits.subarray(0, SHORT_LENGTH);
+  for (const at of short) plan.set(beginning, at);
   return plan;
+}
+
+function placesOf(plan: Uint8Array, id: string): Pick<KeptStart, "whole" | "short"> {
+  const bytes = Buffer.from(plan.buffer, plan.byteOffset, plan.length);
+  const [whole, short]: [number[], number[]] = [[], []];
+  const beginning = id.slice(0, SHORT_LENGTH);
+  for (let at = bytes.indexOf(beginning); at !== -1; at = bytes.indexOf(beginning, at + SHORT_LENGTH)) {
+    const isWhole = bytes.toString("latin1", at, at + ID_LENGTH) === id;
+    (isWhole ? whole : short).push(at);
+  }
+  return { whole, short };
 }
 
 /** This program: another build may compile another plan. */

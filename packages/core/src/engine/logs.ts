@@ -50,8 +50,9 @@ function isWanted({ time }: LogEntry, { sinceMs, untilMs }: LogOptions): boolean
 /** How many wanted entries the files hold now: one pass without keeping any. */
 function countLines(directory: string, options: LogOptions): number {
   let count = 0;
-  for (const path of logFiles(directory)) {
-    const fd = openSync(path, "r");
+  for (let k = LOG.files - 1; k >= 0; k--) {
+    const fd = openIfThere(logName(directory, k));
+    if (fd === undefined) continue;
     try {
       for (const entry of new Tail(fd).entries()) if (isWanted(entry, options)) count++;
     } finally {
@@ -61,37 +62,25 @@ function countLines(directory: string, options: LogOptions): number {
   return count;
 }
 
-/** The rotated files from the oldest to the current one, as far as they exist. */
-function logFiles(directory: string): string[] {
-  const paths: string[] = [];
-  for (let n = LOG.files - 1; n > 0; n--) paths.push(`${directory}/${RECORD.log}.${n}`);
-  paths.push(`${directory}/${RECORD.log}`);
-  return paths.filter((path) => existsSync(path));
-}
-
 async function* readFiles(
   engine: Engine,
   id: string,
   directory: string,
   { follow, signal }: LogOptions,
 ): AsyncGenerator<LogEntry> {
-  const current = `${directory}/${RECORD.log}`;
+  // Without following, what the container writes into later files is left out, or a loud one had no end.
+  const last = inodeOf(logName(directory, 0));
   let open: { fd: number; tail: Tail } | undefined;
   try {
-    for (const path of logFiles(directory)) {
-      if (open !== undefined) closeSync(open.fd);
-      const fd = openSync(path, "r");
-      open = { fd, tail: new Tail(fd) };
-      yield* open.tail.entries();
-    }
-    while (follow && !signal?.aborted) {
+    for (;;) {
       // Looked at before the last read: what is written after it belongs to a container that still runs.
-      const isOver = hasEnded(engine, id);
+      const isOver = !follow || signal?.aborted === true || hasEnded(engine, id);
       if (open !== undefined) yield* open.tail.entries();
-      const next = reopen(current, open?.fd);
+      if (!follow && open !== undefined && fstatSync(open.fd).ino === last) return;
+      const next = openNext(directory, open?.fd);
       if (next !== undefined) {
-        // Rotated: the old file was read to its end above, and nobody writes to it any more.
         if (open !== undefined) {
+          // Rotated: nobody writes to the old file any more, but somebody may have since it was read.
           yield* open.tail.entries();
           closeSync(open.fd);
         }
@@ -106,23 +95,54 @@ async function* readFiles(
   }
 }
 
-/** The monitor keeps the container's lock as long as it may still write. */
-function hasEnded(engine: Engine, id: string): boolean {
-  if (!existsSync(containerDirectory(engine, id))) return true;
-  using lock = tryLock(engine, id);
-  return lock !== undefined;
+/** The k-th file's name: the 0th is written to, the others are older and older. */
+function logName(directory: string, k: number): string {
+  return `${directory}/${RECORD.log}${k === 0 ? "" : `.${k}`}`;
 }
 
-/** A descriptor of `path` when it is another file than `fd` by now. */
-function reopen(path: string, fd: number | undefined): number | undefined {
-  const now = statSync(path, { throwIfNoEntry: false });
-  if (now === undefined || (fd !== undefined && fstatSync(fd).ino === now.ino)) return undefined;
+function inodeOf(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.ino;
+}
+
+/**
+ * Opens the file that follows `fd`, or the oldest one: of all that were rotated meanwhile none is left out.
+ *
+ * Files move up one by one while this looks at them, so what was opened counts only when they still stand as before.
+ *
+ * @returns Undefined when there is no newer file yet.
+ */
+function openNext(directory: string, fd: number | undefined): number | undefined {
+  for (;;) {
+    const inodes = Array.from({ length: LOG.files }, (_, k) => inodeOf(logName(directory, k)));
+    const own = fd === undefined ? -1 : inodes.indexOf(fstatSync(fd).ino);
+    if (own === 0) return undefined;
+    const k = own > 0 ? own - 1 : inodes.findLastIndex((inode) => inode !== undefined);
+    if (k < 0 || (k === 0 && inodes[0] === undefined)) return undefined;
+    const next = openIfThere(logName(directory, k));
+    const stands =
+      next !== undefined &&
+      fstatSync(next).ino === inodes[k] &&
+      inodes.every((inode, at) => at < k || inode === inodeOf(logName(directory, at)));
+    if (stands) return next;
+    if (next !== undefined) closeSync(next);
+    Bun.sleepSync(1);
+  }
+}
+
+function openIfThere(path: string): number | undefined {
   try {
     return openSync(path, "r");
   } catch (error) {
     if (isErrno(error, "ENOENT")) return undefined;
     throw error;
   }
+}
+
+/** The monitor keeps the container's lock as long as it may still write. */
+function hasEnded(engine: Engine, id: string): boolean {
+  if (!existsSync(containerDirectory(engine, id))) return true;
+  using lock = tryLock(engine, id);
+  return lock !== undefined;
 }
 
 /** Reads whole records of a file that may still grow. */
