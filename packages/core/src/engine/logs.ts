@@ -27,6 +27,8 @@ export interface LogEntry {
 
 const CHUNK = 1 << 16;
 const POLL_MS = 50;
+/** How often, a millisecond apart, a missing file between others is looked for. */
+const GAP_TRIES = 100;
 
 /** What a container has printed, the oldest first. Survives rotation while it follows. */
 export async function* readLogs(engine: Engine, idOrName: string, options: LogOptions = {}): AsyncGenerator<LogEntry> {
@@ -112,11 +114,13 @@ function inodeOf(path: string): number | undefined {
  * @returns Undefined when there is no newer file yet.
  */
 function openNext(directory: string, fd: number | undefined): number | undefined {
-  for (;;) {
+  for (let tries = 0; ; tries++) {
     const inodes = Array.from({ length: LOG.files }, (_, k) => inodeOf(logName(directory, k)));
     const own = fd === undefined ? -1 : inodes.indexOf(fstatSync(fd).ino);
     if (own === 0) return undefined;
-    const k = own > 0 ? own - 1 : inodes.findLastIndex((inode) => inode !== undefined);
+    // A gap is a file on its way up, unless somebody has deleted it.
+    const older = own > 0 && tries < GAP_TRIES ? own - 1 : undefined;
+    const k = older ?? inodes.slice(0, own > 0 ? own : LOG.files).findLastIndex((inode) => inode !== undefined);
     if (k < 0 || (k === 0 && inodes[0] === undefined)) return undefined;
     const next = openIfThere(logName(directory, k));
     const stands =
