@@ -56,6 +56,11 @@ export async function newStore(): Promise<Store> {
     async [Symbol.asyncDispose]() {
       const ids = (await bb(["ps", "-aq", "--no-trunc"])).stdout.split("\n").filter((id) => id !== "");
       if (ids.length > 0) await bb(["rm", "-f", ...ids]);
+      // A --rm container's files go after its client; whoever waits for more than the container waits here.
+      await until(
+        "the last files to be removed",
+        () => !namesIn(join(root, "containers")).some((n) => n.startsWith(".gone-")),
+      );
       const leaks = leaksOf(root, runRoot, ids);
       rmSync(directory, { recursive: true, force: true });
       if (leaks.length > 0) throw new Error(`Left behind:\n${leaks.join("\n")}`);
@@ -164,4 +169,8 @@ export function missing(reason: string, isMissing: boolean): boolean {
   if (process.env["BANTUBOX_REQUIRE_ALL"] === "1") throw new Error(`Cannot test: ${reason}`);
   console.error(`skipped: ${reason}`);
   return true;
+}
+
+function namesIn(path: string): string[] {
+  return existsSync(path) ? readdirSync(path) : [];
 }

@@ -371,5 +371,6 @@ void monitor_main(struct session *session)
 	relay_finish();
 	carry_out(session, SECTION_EXITED);
 	relay_exited((uint32_t)session->wait_status);
+	carry_out(session, SECTION_AFTER);
 	end(session);
 }

@@ -29,9 +29,10 @@ enum plan_section {
 	SECTION_PREPARE, /* the monitor, on the host: directories, cgroups, pipes, sockets, the fork */
 	SECTION_CHILD,	 /* PID 1 (or the process of an exec) up to its execve */
 	SECTION_PARENT,	 /* the monitor, once the child exists: id maps, the start record */
-	SECTION_EXITED,	 /* the monitor, after PID 1: the exit record, removal */
+	SECTION_EXITED,	 /* the monitor, after PID 1: the exit record, what must be gone when clients hear of it */
 	SECTION_UNDO,	 /* the monitor, instead, when a step failed: every error is passed over */
 	SECTION_INNER,	 /* a process that CHILD forks: the last stage of an exec, the command under --init */
+	SECTION_AFTER,	 /* the monitor, last of all, when nobody waits any more: removal of files */
 	SECTIONS
 };
 

@@ -9,14 +9,14 @@ import { struct } from "./struct.ts";
  *     client ── forks ── monitor ── PREPARE ── forks ── CHILD … execve
  *                          │ PARENT, "go" ───────────────┘
  *                          │ EOF of the control socket: it runs
- *                          └ EXITED, or UNDO when any step failed
+ *                          └ EXITED, AFTER, or UNDO when any step failed
  *
  * A plan is built while nothing is cached and no JIT is warm, so this file is
  * plain loops over typed arrays: no BigInt, no closures per step.
  */
 
 /** Who carries a section out, and when; enum plan_section. */
-export const SECTION = { PREPARE: 0, CHILD: 1, PARENT: 2, EXITED: 3, UNDO: 4, INNER: 5 } as const;
+export const SECTION = { PREPARE: 0, CHILD: 1, PARENT: 2, EXITED: 3, UNDO: 4, INNER: 5, AFTER: 6 } as const;
 
 /** enum plan_builtin: steps that are more than one system call. */
 export const BUILTIN = {
@@ -123,7 +123,7 @@ export const planHeader = struct({
   _pad: "u32",
 });
 
-const SECTION_COUNT = 6;
+const SECTION_COUNT = 7;
 export const MONITOR_OFFSET = planHeader.size + SECTION_COUNT * 8;
 export const HEADER_BYTES = MONITOR_OFFSET + planMonitor.size;
 
@@ -242,7 +242,7 @@ export class Steps {
 
 const encoder = new TextEncoder();
 
-/** A plan while it is written: six sections of steps, and the data that they point into. */
+/** A plan while it is written: the sections of steps, and the data that they point into. */
 export class Plan {
   readonly prepare = new Steps(this);
   readonly child = new Steps(this);
@@ -250,6 +250,7 @@ export class Plan {
   readonly exited = new Steps(this);
   readonly undo = new Steps(this);
   readonly inner = new Steps(this);
+  readonly after = new Steps(this);
   // The first eight bytes stay zero: offset 0 means "none" in the header.
   #data = new Uint8Array(16384);
   #end = 8;
@@ -329,7 +330,7 @@ export class Plan {
 
   /** The whole plan as c/plan.h has it. @throws {RangeError} When it is larger than the trampoline takes. */
   encode(monitor: MonitorOptions): Uint8Array<ArrayBuffer> {
-    const sections = [this.prepare, this.child, this.parent, this.exited, this.undo, this.inner];
+    const sections = [this.prepare, this.child, this.parent, this.exited, this.undo, this.inner, this.after];
     let steps = 0;
     for (const section of sections) steps += section.count;
     const relocations = this.space(this.#slots.length * 4 + 1);

@@ -1,5 +1,5 @@
 import { MONITOR, O, Plan } from "@bantubox/ffi";
-import { RECORD } from "../runtime/compile.ts";
+import { RECORD } from "../runtime/records.ts";
 import { getContainer } from "./container.ts";
 import { parseDetachKeys } from "./detach-keys.ts";
 import { type Engine, runDirectory } from "./engine.ts";

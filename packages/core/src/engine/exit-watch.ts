@@ -1,5 +1,5 @@
 import { allocate, attempt, call, ERRNO, Fd, isErrno, O } from "@bantubox/ffi";
-import { RECORD } from "../runtime/compile.ts";
+import { RECORD } from "../runtime/records.ts";
 import { type Engine, runDirectory } from "./engine.ts";
 import { openDirectory } from "./image-root.ts";
 import { exitCodeOf } from "./status.ts";

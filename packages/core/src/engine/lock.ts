@@ -1,4 +1,4 @@
-import { AT, attempt, call, cstr, ERRNO, existsSync, Fd, O } from "@bantubox/ffi";
+import { AT, attempt, cstr, ERRNO, existsSync, Fd, O, SysError } from "@bantubox/ffi";
 import { containerDirectory, type Engine } from "./engine.ts";
 
 const LOCK_EX = 2;
@@ -13,16 +13,19 @@ const LOCK_NB = 4;
  * @returns Undefined when somebody else has it, or the container has no directory (any more).
  */
 export function tryLock(engine: Engine, id: string): Fd | undefined {
-  const path = cstr(containerDirectory(engine, id));
-  const raw = attempt("openat", AT.FDCWD, path, O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC);
+  return tryLockDirectory(containerDirectory(engine, id));
+}
+
+/** As `tryLock`, for a directory that may have another name by now. */
+export function tryLockDirectory(path: string): Fd | undefined {
+  const raw = attempt("openat", AT.FDCWD, cstr(path), O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC);
   if (raw < 0) return undefined;
   const fd = new Fd(raw);
   const result = attempt("flock", fd.raw, LOCK_EX | LOCK_NB);
   if (result === 0) return fd;
   fd.close();
   if (result === -ERRNO.EAGAIN) return undefined;
-  call("flock", `container ${id.slice(0, 12)}`, -1, 0);
-  return undefined;
+  throw new SysError("flock", -result, `"${path}"`);
 }
 
 /**

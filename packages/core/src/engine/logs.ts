@@ -1,6 +1,6 @@
 import { closeSync, existsSync, fstatSync, openSync, readSync, statSync } from "node:fs";
 import { isErrno } from "@bantubox/ffi";
-import { RECORD } from "../runtime/compile.ts";
+import { RECORD } from "../runtime/records.ts";
 import { getContainer } from "./container.ts";
 import { LOG } from "./defaults.ts";
 import { containerDirectory, type Engine } from "./engine.ts";

@@ -1,5 +1,5 @@
 import { existsSync, readIfThere } from "@bantubox/ffi";
-import { RECORD } from "../runtime/compile.ts";
+import { RECORD } from "../runtime/records.ts";
 import { containerDirectory, type Engine, runDirectory } from "./engine.ts";
 import { tryLock } from "./lock.ts";
 

@@ -1,9 +1,10 @@
 import { detectCgroups, killCgroup, removeCgroup } from "@bantubox/cgroup";
 import { existsSync, nodeFs } from "@bantubox/ffi";
 import { releaseAddress } from "@bantubox/net";
+import { GONE } from "../runtime/records.ts";
 import { allContainers } from "./container.ts";
 import { cgroupPath, containerDirectory, type Engine, runDirectory } from "./engine.ts";
-import { tryLock } from "./lock.ts";
+import { tryLock, tryLockDirectory } from "./lock.ts";
 import { readStatus } from "./status.ts";
 
 /** How many rows of ended `--rm` containers a start clears away: more than it adds, so that they never pile up. */
@@ -72,6 +73,12 @@ export function sweepAll(engine: Engine): void {
     if (lock === undefined || hasRow(engine, id)) continue;
     removeCompletely(engine, id);
   }
+  for (const name of namesIn(`${engine.root}/containers`, GONE)) {
+    const path = `${engine.root}/containers/${name}`;
+    // Its monitor is still removing it, unless that was killed.
+    using lock = tryLockDirectory(path);
+    if (lock !== undefined) nodeFs().rmSync(path, { recursive: true, force: true });
+  }
   for (const id of idsIn(engine.runRoot)) {
     if (!known.has(id) && !existsSync(containerDirectory(engine, id))) removeCompletely(engine, id);
   }
@@ -93,9 +100,13 @@ function hasRow({ database }: Engine, id: string): boolean {
 
 /** Names of containers' directories in `parent`. */
 function idsIn(parent: string): string[] {
+  return namesIn(parent, "").filter((name) => /^[0-9a-f]{64}$/.test(name));
+}
+
+function namesIn(parent: string, beginning: string): string[] {
   return existsSync(parent)
     ? nodeFs()
         .readdirSync(parent)
-        .filter((name) => /^[0-9a-f]{64}$/.test(name))
+        .filter((name) => name.startsWith(beginning))
     : [];
 }

@@ -8,6 +8,7 @@ import { becomeUser, execute, type SeccompFilter, setRlimits } from "./identity.
 import { addMount, openLinkedBinds } from "./mounts.ts";
 import { type NetworkSetup, openHostSocket, setUpNetwork } from "./network.ts";
 import { protectPaths, writeProc } from "./paths.ts";
+import { goneDirectory, RECORD } from "./records.ts";
 import { clearVolatile, enterRoot, mountRoot, type RootFs } from "./rootfs.ts";
 import type { NamespaceType, Spec } from "./spec.ts";
 import {
@@ -52,9 +53,6 @@ export interface StartContext {
   /** Where struct plan_report goes instead, for a caller that waits in process. */
   readonly reportFd?: number;
 }
-
-/** Names of the records in a container's directories; engine/status.ts reads them. */
-export const RECORD = { pid: "pid", exit: "exit", attach: "attach", log: "log" } as const;
 
 const NAMESPACE: Readonly<Record<NamespaceType, number>> = {
   mount: CLONE.NEWNS,
@@ -284,8 +282,12 @@ function compileEnd({ plan }: Build, context: StartContext, directory: Reg): voi
   exited.builtin("recordExit", directory, RECORD.exit, AT.FDCWD, events ?? null).ignore();
   removeCgroups(exited, context.cgroup);
   removeCgroups(undo, context.cgroup);
-  for (const steps of [exited, undo]) {
-    if (context.autoRemove) steps.builtin("removeTree", AT.FDCWD, context.directory).ignore();
-    steps.builtin("removeTree", AT.FDCWD, context.runDirectory).ignore();
-  }
+  exited.builtin("removeTree", AT.FDCWD, context.runDirectory).ignore();
+  undo.builtin("removeTree", AT.FDCWD, context.runDirectory).ignore();
+  if (!context.autoRemove) return;
+  // For everybody else it is gone at once; its files go when nobody waits for it.
+  const gone = goneDirectory(context.directory);
+  exited.sys("renameat2", AT.FDCWD, context.directory, AT.FDCWD, gone, 0).ignore();
+  plan.after.builtin("removeTree", AT.FDCWD, gone).ignore();
+  undo.builtin("removeTree", AT.FDCWD, context.directory).ignore();
 }
