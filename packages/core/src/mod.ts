@@ -144,7 +144,12 @@ export async function renameContainer(engine: Engine, idOrName: string, name: st
 
 /** Takes an image's name away, or deletes it, unless a container is made of it. */
 export async function removeImage(engine: Engine, name: string, options: { force?: boolean } = {}): Promise<Removed> {
-  const { containersOf } = await import("./engine/container.ts");
+  const [{ containersOf }, { sweepAll }] = await Promise.all([
+    import("./engine/container.ts"),
+    import("./engine/sweep.ts"),
+  ]);
+  // Rows of --rm containers that have ended would still hold it.
+  sweepAll(engine);
   const { removeImage: deleteImage } = await import("@bantubox/image");
   return await deleteImage(engine, name, { ...options, inUse: (id) => containersOf(engine, id) });
 }
