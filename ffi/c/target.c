@@ -31,24 +31,41 @@ static long make_last(int parent, const char *name, uint64_t type)
 }
 
 /*
- * Makes one component at a time, as deep as something is missing: `path` is
- * looked up whole after each, so a link that exists is followed like any other.
+ * The way that a link at the end of `path`'s first `end` bytes, whose name
+ * begins at `start`, stands for: `path` is rewritten, with what follows it.
  */
-long open_target(int root, const char *path, uint64_t type, uint64_t resolve)
+static long follow(int parent, char *path, size_t start, size_t end)
+{
+	char link[PATH_BYTES];
+	size_t rest = strlen(path + end) + 1;
+	long length;
+
+	/* A name that is no link any more was made by somebody else: the next lookup finds it. */
+	memcpy(link, path + start, end - start);
+	link[end - start] = 0;
+	length = SYS_4(__NR_readlinkat, parent, link, link, sizeof(link));
+	if (length < 0)
+		return length == -EINVAL ? 0 : length;
+	if (length > 0 && link[0] == '/')
+		start = 0;
+	if (start + (size_t)length + rest > PATH_BYTES)
+		return -ENAMETOOLONG;
+	memmove(path + start + length, path + end, rest);
+	memcpy(path + start, link, (size_t)length);
+	return 0;
+}
+
+/* Makes the first component of `path` that is missing, or follows it if it is a link that leads nowhere yet. */
+static long make_first(int root, char *path, uint64_t type, uint64_t resolve)
 {
 	char prefix[PATH_BYTES];
-	size_t length = strlen(path), at = 0;
-	long fd = open_below(root, path, resolve);
+	size_t at = 0;
 
-	if (fd != -ENOENT)
-		return fd;
-	if (length >= sizeof(prefix))
-		return -ENAMETOOLONG;
 	while (path[at] == '/')
 		at++;
 	while (path[at]) {
 		size_t start = at, end;
-		long parent, error;
+		long parent, error, fd;
 
 		while (path[at] && path[at] != '/')
 			at++;
@@ -72,11 +89,41 @@ long open_target(int root, const char *path, uint64_t type, uint64_t resolve)
 		memcpy(prefix, path + start, end - start);
 		prefix[end - start] = 0;
 		error = make_last((int)parent, prefix, path[at] ? S_IFDIR : type);
+		if (error == -EEXIST)
+			error = follow((int)parent, path, start, end);
 		sys_close((int)parent);
-		if (error && error != -EEXIST)
-			return error;
+		return error;
 	}
-	return open_below(root, path, resolve);
+	return 0;
+}
+
+/*
+ * Makes one component at a time, as deep as something is missing: `path` is
+ * looked up whole after each. A link that leads nowhere is followed too, and
+ * made to lead somewhere: images have /etc/resolv.conf so.
+ */
+long open_target(int root, const char *path, uint64_t type, uint64_t resolve)
+{
+	char wanted[PATH_BYTES];
+	size_t length = strlen(path);
+	long fd = open_below(root, path, resolve);
+
+	if (fd != -ENOENT)
+		return fd;
+	if (length >= sizeof(wanted))
+		return -ENAMETOOLONG;
+	memcpy(wanted, path, length + 1);
+	/* Each turn makes a component or follows a link; a path has at most half as many as bytes. */
+	for (int turns = 0; turns < PATH_BYTES; turns++) {
+		long error = make_first(root, wanted, type, resolve);
+
+		if (error)
+			return error;
+		fd = open_below(root, wanted, resolve);
+		if (fd != -ENOENT)
+			return fd;
+	}
+	return -ELOOP;
 }
 
 static long is_directory(int fd)
