@@ -121,6 +121,13 @@ function explainExec({ args: [paths, argv] }: ReadStep, error: string): Words {
       hint: `The image may be for another architecture than ${process.arch}, or a script may lack its "#!" line`,
     };
   }
+  if (error === "E2BIG") {
+    return {
+      code: "command-not-executable",
+      message: `Cannot run ${name}: its arguments and variables are too long`,
+      hint: "The kernel takes at most 128 KiB of each, and of all together a quarter of the stack limit",
+    };
+  }
   return { code: "command-not-executable", message: `Cannot run ${name}: ${error}` };
 }
 

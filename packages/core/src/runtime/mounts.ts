@@ -150,7 +150,7 @@ function addFileSystem(build: Build, mount: Mount, options: Options): void {
   const resolve = type === "proc" || type === "sysfs" ? RESOLVE.NO_SYMLINKS : 0;
   plan.child.builtin("target", root, mount.destination, S_IF.DIR, resolve).into(scratch).tag(TAG.MOUNT);
   // The directory itself, whatever its name leads to by now.
-  plan.child.sys("fchdir", scratch);
+  plan.child.sys("fchdir", scratch).tag(TAG.MOUNT);
   plan.child.sys("mount", mount.source ?? type, ".", type, options.flags, options.data || null).tag(TAG.MOUNT);
   plan.child.sys("close", scratch);
 }
