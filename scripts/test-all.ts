@@ -6,7 +6,10 @@ import { must, ROOT, run, say } from "./step.ts";
 /** Boots a machine with pure cgroup v2 and AppArmor, and runs a command there; not part of this repository. */
 const VM = join(ROOT, "../shared/tools/run-in-vm");
 /** What is run in that machine, which is ten times slower. */
-const IN_VM = ["./packages/cgroup", "./test/isolation.test.ts"];
+const IN_VM = [
+  "./packages/cgroup",
+  ...["apparmor", "exec", "isolation", "security"].map((name) => `./test/${name}.test.ts`),
+];
 
 const total = { passed: 0, failed: 0, skipped: 0 };
 
@@ -78,7 +81,7 @@ function testInVm(): void {
   const status = run([VM, "sh", "-c", script, process.execPath, ...command], {
     BB_VM_SHARE: `${ROOT}:${dirname(process.execPath)}`,
     BB_VM_THREAD: process.env["BB_VM_THREAD"] ?? "single",
-    BB_VM_TIMEOUT: process.env["BB_VM_TIMEOUT"] ?? "400",
+    BB_VM_TIMEOUT: process.env["BB_VM_TIMEOUT"] ?? "600",
   });
   count(report, status);
 }
