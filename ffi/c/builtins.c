@@ -106,18 +106,12 @@ static long clone_process(const struct clone_args *args, int *pidfd)
 	return SYS_5(__NR_clone, args->flags | args->exit_signal, 0, pidfd, 0, 0);
 }
 
-/*
- * A last stage is born where the container's processes can look at it: through
- * /proc, one with CAP_SYS_PTRACE reaches whatever is open. Neither it nor the
- * stage that forks it needs more than 0 to 2 and the way to the monitor.
- */
-static void close_all_but_control(const struct session *session)
+static long close_others(const struct session *session)
 {
 	unsigned int control = (unsigned int)session->control;
+	long error = control > 3 ? SYS_3(__NR_close_range, 3, control - 1, 0) : 0;
 
-	if (control > 3)
-		SYS_3(__NR_close_range, 3, control - 1, 0);
-	SYS_3(__NR_close_range, control + 1, ~0u, 0);
+	return error ? error : SYS_3(__NR_close_range, control + 1, ~0u, 0);
 }
 
 static long fork_section(struct session *session, const struct plan_step *step, const uint64_t *a)
@@ -130,8 +124,6 @@ static long fork_section(struct session *session, const struct plan_step *step, 
 	};
 	long pid;
 
-	if (a[0] == SECTION_INNER)
-		close_all_but_control(session);
 	if ((int64_t)a[2] >= 0) {
 		args.flags |= CLONE_INTO_CGROUP;
 		args.cgroup = a[2];
@@ -357,6 +349,8 @@ long builtin(struct session *session, const struct plan_step *step, const uint64
 		return mask((int)a[0], (const char *)(uintptr_t)a[1], (int)a[2], (int)a[3]);
 	case BUILTIN_DROP_BOUNDING:
 		return drop_bounding(a[0], a[1]);
+	case BUILTIN_CLOSE_OTHERS:
+		return close_others(session);
 	case BUILTIN_REAP:
 		reap_main((int)a[0]);
 	case BUILTIN_EXIT:

@@ -75,7 +75,8 @@ enum plan_builtin {
 	BUILTIN_MASK,	     /* (root, path, fd of /dev/null, fd of an empty mount): hides it; absent is fine */
 	BUILTIN_DROP_BOUNDING,/* (low word, high word): drops every capability whose bit is not set */
 	BUILTIN_SEND_CHILD,  /* (pid, pidfd): tells the monitor that this is the process to wait for */
-	BUILTIN_LAST = BUILTIN_SEND_CHILD
+	BUILTIN_CLOSE_OTHERS,/* (): closes every descriptor but 0 to 2 and the way to the monitor */
+	BUILTIN_LAST = BUILTIN_CLOSE_OTHERS
 };
 
 struct plan_range {

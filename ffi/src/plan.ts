@@ -18,6 +18,9 @@ import { struct } from "./struct.ts";
 /** Who carries a section out, and when; enum plan_section. */
 export const SECTION = { PREPARE: 0, CHILD: 1, PARENT: 2, EXITED: 3, UNDO: 4, INNER: 5, AFTER: 6 } as const;
 
+/** PLAN_MAX_BYTES of c/plan.h. */
+const MAX_BYTES = 16 << 20;
+
 /** enum plan_builtin: steps that are more than one system call. */
 export const BUILTIN = {
   fork: 0x8000,
@@ -40,6 +43,7 @@ export const BUILTIN = {
   mask: 0x8011,
   dropBounding: 0x8012,
   sendChild: 0x8013,
+  closeOthers: 0x8014,
 } as const;
 export type BuiltinName = keyof typeof BUILTIN;
 
@@ -328,7 +332,7 @@ export class Plan {
     this.#slots.push(at.offset + offset);
   }
 
-  /** The whole plan as c/plan.h has it. @throws {RangeError} When it is larger than the trampoline takes. */
+  /** The whole plan as c/plan.h has it. @throws {BoxError} `plan-too-large` */
   encode(monitor: MonitorOptions): Uint8Array<ArrayBuffer> {
     const sections = [this.prepare, this.child, this.parent, this.exited, this.undo, this.inner, this.after];
     let steps = 0;
@@ -341,7 +345,15 @@ export class Plan {
 
     const dataOffset = HEADER_BYTES + steps * STEP_BYTES;
     const bytes = dataOffset + this.#end;
-    if (bytes > 16 << 20) throw new RangeError(`A plan of ${bytes} bytes is larger than the trampoline takes`);
+    if (bytes > MAX_BYTES) {
+      throw new BoxError(
+        "plan-too-large",
+        `Cannot start it: what it is made of takes ${bytes >>> 20} MiB, and 16 are allowed`,
+        {
+          hint: "Use fewer or shorter arguments, variables and mounts",
+        },
+      );
+    }
     const plan = allocate(bytes);
     planHeader.encodeInto(plan, 0, {
       magic: MAGIC,

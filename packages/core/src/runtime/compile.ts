@@ -253,6 +253,7 @@ function compileNetwork(build: Build, context: StartContext, hostSocket: Reg | u
 function runUnderInit(build: Build, { spec, stdio }: StartContext): void {
   const { plan, scratch } = build;
   const { child, inner } = plan;
+  child.builtin("closeOthers").tag(TAG.STATE);
   child.builtin("fork", SECTION.INNER, 0, -1).into(scratch).tag(TAG.STATE);
   child.builtin("reap", scratch);
   // Its own process group, and the terminal's foreground, so that ^C reaches it once and not through PID 1 again.

@@ -99,9 +99,15 @@ function installFilter({ plan }: Build, steps: Steps, filter: SeccompFilter | un
 
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/** The last steps of every process of a container: nothing open but 0 to 2, a working directory inside, execve. */
+/**
+ * The last steps of every process of a container: nothing open but 0 to 2, a working directory inside, execve.
+ *
+ * Closed at execve would be too late: working directory and command may be
+ * named /proc/self/fd/N, and some N leads to the host (CVE-2024-21626).
+ */
 export function execute({ plan }: Build, steps: Steps, process: Process): void {
   steps.sys("umask", process.user.umask ?? 0o022);
+  steps.builtin("closeOthers").tag(TAG.STATE);
   steps.sys("chdir", process.cwd).tag(TAG.CWD);
   steps.builtin("checkCwd").tag(TAG.CWD);
   steps.builtin("waitGo");
