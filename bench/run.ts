@@ -342,13 +342,17 @@ function makeLayer(): string {
   const layer = join(directory, "layer.tar.gz");
   const list = join(directory, "layer.list");
   const names: string[] = [];
+  const inodes = new Set<number>();
   let bytes = 0;
   for (const part of ["etc", "usr/sbin", `usr/lib/${process.arch === "arm64" ? "aarch64" : "x86_64"}-linux-gnu`]) {
     const found = [...new Glob("**").scanSync({ cwd: join("/", part), onlyFiles: false, dot: true })].toSorted();
     for (const name of [part, ...found.map((child) => join(part, child))]) {
-      const { size } = lstatSync(join("/", name));
-      if (bytes + size > LIMIT_BYTES) continue;
-      bytes += size;
+      const { size, ino } = lstatSync(join("/", name));
+      // Hard links are stored once.
+      const added = inodes.has(ino) ? 0 : size;
+      if (bytes + added > LIMIT_BYTES) continue;
+      bytes += added;
+      inodes.add(ino);
       names.push(name);
     }
   }
