@@ -47,6 +47,14 @@ export function isFrozen(host: CgroupHost, path: string): boolean {
   return findFreezers(host, path).some((freezer) => freezer.isFrozen());
 }
 
+/** The files that say whether the group is frozen: v1's freezer.state (not `THAWED`), v2's cgroup.events (`frozen 1`). */
+export function freezerFiles(host: CgroupHost, path: string): string[] {
+  const v1 = groupDir(host, "freezer", path);
+  const files = v1 === undefined ? [] : [`${v1}/freezer.state`];
+  if (host.unified !== undefined) files.push(`${host.unified}/${path}/cgroup.events`);
+  return files;
+}
+
 /** Lets everything in v1's freezer run, also what somebody else has frozen there: SIGKILL waits until then. */
 export function thawV1(host: CgroupHost, path: string): void {
   const dir = groupDir(host, "freezer", path);

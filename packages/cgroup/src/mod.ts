@@ -1,7 +1,7 @@
 export { applyCgroup, removeCgroup, updateCgroup } from "./apply.ts";
 export type { DeviceRule } from "./devices.ts";
 export type { Write } from "./file.ts";
-export { freezeCgroup, isFrozen, thawCgroup } from "./freeze.ts";
+export { freezeCgroup, freezerFiles, isFrozen, thawCgroup } from "./freeze.ts";
 export {
   type CgroupHost,
   type CgroupMount,

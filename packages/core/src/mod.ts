@@ -8,6 +8,7 @@ export type { ImageSummary, InitOptions, PullOptions, PullProgress, PullResult, 
 export type { AttachOptions } from "./engine/attach.ts";
 export type { Check } from "./engine/doctor.ts";
 export { type Engine, type EngineOptions, openEngine } from "./engine/engine.ts";
+export { execForeground } from "./engine/exec.ts";
 export type { PullHooks } from "./engine/images.ts";
 export type { Info, Version } from "./engine/info.ts";
 export type { ContainerSummary } from "./engine/list.ts";
@@ -55,14 +56,9 @@ export async function startForeground(
   return await (await import("./engine/run-new.ts")).startForeground(engine, idOrName, options);
 }
 
-/** Runs a command in a running container, and becomes its client; see engine/exec.ts. */
-export async function execForeground(engine: Engine, idOrName: string, options: ExecOptions): Promise<never> {
-  return await (await import("./engine/exec.ts")).execForeground(engine, idOrName, options);
-}
-
-/** Runs a command in a running container, in the background; see engine/exec.ts. */
+/** Runs a command in a running container, in the background; see engine/exec-new.ts. */
 export async function execDetached(engine: Engine, idOrName: string, options: ExecOptions): Promise<void> {
-  return await (await import("./engine/exec.ts")).execDetached(engine, idOrName, options);
+  return await (await import("./engine/exec-new.ts")).execDetached(engine, idOrName, options);
 }
 
 /** Brings an image from its registry. */

@@ -1,5 +1,15 @@
 import { type CgroupHost, detectCgroups } from "@bantubox/cgroup";
-import { BoxError, type Fd, isDirectory, isErrno, mkdirSync, nodeFs, statIfThere, writeNewSync } from "@bantubox/ffi";
+import {
+  BoxError,
+  existsSync,
+  type Fd,
+  isDirectory,
+  isErrno,
+  mkdirSync,
+  nodeFs,
+  statIfThere,
+  writeNewSync,
+} from "@bantubox/ffi";
 import { HOST_IMAGE, type Image, layersDirectory } from "@bantubox/image";
 import { FILE_OPTION } from "../runtime/mounts.ts";
 import type { RootFs } from "../runtime/rootfs.ts";
@@ -10,6 +20,7 @@ import { DEFAULT_DETACH_KEYS, DEFAULT_STOP_TIMEOUT_SEC } from "./defaults.ts";
 import { cgroupPath, containerDirectory, type Engine } from "./engine.ts";
 import { openDirectory, openLayers } from "./image-root.ts";
 import { findOrPull, type PullHooks } from "./images.ts";
+import { forgetNames } from "./kept-exec.ts";
 import { tryLock } from "./lock.ts";
 import { nameOf, randomName } from "./names.ts";
 import type { ContainerOptions } from "./options.ts";
@@ -19,6 +30,9 @@ import { removeRows, sweepEnded } from "./sweep.ts";
 import { resolveMounts, type UserMounts } from "./user-mounts.ts";
 import { type Identity, resolveUser } from "./users.ts";
 import { volumeDirectory } from "./volumes.ts";
+
+/** How often a new directory is made, a millisecond apart, until its lock is ours. */
+const LOCK_TRIES = 200;
 
 /** A container that exists, and what its start would otherwise have to read again. */
 export interface Created {
@@ -258,6 +272,8 @@ function insertRow(
   launch: Launch,
   { id, source, isStarted, volumes }: NewRow,
 ): Container {
+  // Somebody may have called another container so, by the beginning of its ID.
+  if (options.name !== undefined) forgetNames(engine);
   const { database } = engine;
   const createdMs = Date.now();
   const container = {
@@ -295,11 +311,17 @@ function nameTaken(engine: Engine, name: string): BoxError {
   );
 }
 
+/** Another command's sweep may meet the new directory before it is locked, take it for a left-over and remove it. */
 function makeDirectory(engine: Engine, id: string): Fd {
-  mkdirSync(containerDirectory(engine, id), { mode: 0o700 });
-  const lock = tryLock(engine, id);
-  if (lock === undefined) throw new BoxError("store-busy", `Cannot lock the new container ${id.slice(0, 12)}`);
-  return lock;
+  const path = containerDirectory(engine, id);
+  for (let tries = 0; tries < LOCK_TRIES; tries++) {
+    if (!existsSync(path)) mkdirSync(path, { mode: 0o700 });
+    const lock = tryLock(engine, id);
+    if (lock !== undefined && existsSync(path)) return lock;
+    lock?.close();
+    if (tries > 1) Bun.sleepSync(1);
+  }
+  throw new BoxError("store-busy", `Cannot lock the new container ${id.slice(0, 12)}: another command has it`);
 }
 
 function fillDirectory(engine: Engine, container: Container, spec: Spec, isRowless: boolean): void {

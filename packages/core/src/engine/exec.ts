@@ -1,118 +1,17 @@
-import { detectCgroups, isFrozen, planCgroup } from "@bantubox/cgroup";
-import { BoxError, type Fd } from "@bantubox/ffi";
-import { compileExec, type ExecContext } from "../runtime/compile-exec.ts";
-import type { Capabilities, Process, Spec, User } from "../runtime/spec.ts";
-import { type Container, getContainer, readSpec } from "./container.ts";
-import { parseDetachKeys } from "./detach-keys.ts";
-import { cgroupPath, type Engine } from "./engine.ts";
-import { openDirectory } from "./image-root.ts";
+import type { Engine } from "./engine.ts";
+import { execKey, recallExec } from "./kept-exec.ts";
 import type { ExecOptions } from "./options.ts";
-import { becomePlan, explainCommand, keepOpen, spawnPlan } from "./plan-process.ts";
-import { getProcess } from "./process.ts";
-import { compileFilter, processCapabilities } from "./security.ts";
-import { resolveUser } from "./users.ts";
+import { becomePlan, PASSED_FD, passAs } from "./plan-process.ts";
 
-/** Runs a command in a container that runs, and becomes its client: this process ends as the command ends. */
+/**
+ * Runs a command in a container that runs, and becomes its client: this process ends as the command ends.
+ *
+ * An exec like an earlier one takes that one's plan.
+ */
 export async function execForeground(engine: Engine, idOrName: string, options: ExecOptions): Promise<never> {
-  const { container, spec, context, pidfd } = await prepare(engine, idOrName, options, true);
-  const plan = compileExec({ ...context, spec, pidfd: pidfd.raw, failed: explainCommand(engine, container) });
-  keepOpen(pidfd);
-  return await becomePlan(plan);
-}
-
-/** Runs a command in a container that runs, and leaves it to a monitor of its own. Returns once it runs. */
-export async function execDetached(engine: Engine, idOrName: string, options: ExecOptions): Promise<void> {
-  const { spec, context, pidfd } = await prepare(engine, idOrName, options, false);
-  using _pidfd = pidfd;
-  const PASSED_FD = 5;
-  const plan = compileExec({ ...context, spec, pidfd: PASSED_FD, reportFd: 4 });
-  await spawnPlan(plan, pidfd, spec);
-}
-
-interface Prepared {
-  readonly container: Container;
-  readonly spec: Spec;
-  readonly context: Omit<ExecContext, "pidfd" | "spec">;
-  readonly pidfd: Fd;
-}
-
-async function prepare(engine: Engine, idOrName: string, options: ExecOptions, attach: boolean): Promise<Prepared> {
-  const container = getContainer(engine, idOrName);
-  const { pidfd, pid } = getProcess(engine, container, "run a command in");
-  try {
-    const host = detectCgroups();
-    const group = cgroupPath(container.id);
-    if (isFrozen(host, group)) {
-      throw new BoxError("container-paused", `Cannot run a command in "${container.name}": it is paused`, {
-        hint: `Let it go on with "bb unpause ${container.name}"`,
-      });
-    }
-    const spec = readSpec(engine, container);
-    const process = processOf(container, spec, options, pid);
-    const { tty = false, interactive = false, detachKeys } = options;
-    const context = {
-      process,
-      cgroup: planCgroup(host, group, {}),
-      stdio: { tty, interactive, attach, forward: attach && interactive },
-      // The filter follows the capabilities, so a privileged process has its own.
-      filter: options.privileged ? undefined : await compileFilter(spec),
-      detachKeys: parseDetachKeys(detachKeys ?? container.launch.detachKeys),
-    };
-    return { container, spec, context, pidfd };
-  } catch (error) {
-    pidfd.close();
-    throw error;
-  }
-}
-
-/** The container's own process with what the user wants otherwise. */
-function processOf(container: Container, spec: Spec, options: ExecOptions, pid: number): Process {
-  const own = spec.process;
-  const identity = options.user === undefined ? undefined : resolveIn(pid, options.user);
-  const user = identity?.user ?? own.user;
-  const env = mergeEnvironment(own.env, [
-    ...(options.tty ? ["TERM=xterm"] : []),
-    ...(identity === undefined ? [] : [`HOME=${identity.home}`]),
-    ...(options.env ?? []),
-  ]);
-  const cwd = options.workdir ?? own.cwd;
-  if (!cwd.startsWith("/")) {
-    throw new BoxError(
-      "bad-workdir",
-      `Cannot use the working directory ${JSON.stringify(cwd)}: it is not an absolute path`,
-    );
-  }
-  const [first] = options.command;
-  if (first === undefined) {
-    throw new BoxError("no-command", `Cannot run a command in "${container.name}": none was given`);
-  }
-  const capabilities = options.privileged
-    ? processCapabilities({ image: "", command: [], privileged: true }, user)
-    : capabilitiesOf(own, user);
-  const { terminal: _, consoleSize: __, oomScoreAdj: ___, ...rest } = own;
-  return { ...rest, terminal: options.tty === true, user, args: options.command, env, cwd, capabilities };
-}
-
-/** The container's own, but what its user was given to keep across execve is not another user's. */
-function capabilitiesOf({ capabilities, user: own }: Process, user: User): Capabilities {
-  if (capabilities === undefined) return processCapabilities({ image: "", command: [] }, user);
-  return user.uid === own.uid ? capabilities : { ...capabilities, inheritable: [], ambient: [] };
-}
-
-/** Looks the user up in the container as it is now, through its own root. */
-function resolveIn(pid: number, user: string): ReturnType<typeof resolveUser> {
-  const path = `/proc/${pid}/root`;
-  using root = openDirectory(path);
-  return resolveUser(root.raw, user);
-}
-
-function mergeEnvironment(base: readonly string[], more: readonly string[]): string[] {
-  const values = new Map<string, string>();
-  for (const entry of [...base, ...more]) {
-    const separator = entry.indexOf("=");
-    if (separator < 1)
-      throw new BoxError("bad-env", `Cannot set the variable ${JSON.stringify(entry)}: it is not NAME=value`);
-    values.set(entry.slice(0, separator), entry.slice(separator + 1));
-  }
-  return Array.from(values, ([name, value]) => `${name}=${value}`);
+  const key = execKey(options);
+  const kept = key === undefined ? undefined : recallExec(engine, idOrName, key);
+  if (kept === undefined) return await (await import("./exec-new.ts")).execNew(engine, idOrName, options, key);
+  passAs(kept.pidfd, PASSED_FD);
+  return await becomePlan(kept.plan);
 }

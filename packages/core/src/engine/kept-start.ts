@@ -2,13 +2,11 @@ import {
   AT,
   allocate,
   attempt,
-  call,
   cstr,
   existsSync,
-  Fd,
+  type Fd,
   mkdirSync,
   nodeFs,
-  O,
   readIfThere,
   readTextSync,
   writeNewSync,
@@ -17,6 +15,7 @@ import type { Image } from "@bantubox/image/store";
 import type { Container } from "./container.ts";
 import { containerDirectory, type Engine } from "./engine.ts";
 import { openDirectory } from "./image-root.ts";
+import { buildOf, readKept, writeKept } from "./kept-file.ts";
 import { tryLock } from "./lock.ts";
 import { nameOf } from "./names.ts";
 import type { ContainerOptions } from "./options.ts";
@@ -79,18 +78,8 @@ export function keyOf(engine: Engine, options: ContainerOptions, image: Image | 
 
 /** The plan that was kept under `key`. */
 export function recall({ runRoot }: Engine, key: string): KeptStart | undefined {
-  const fd = attempt("openat", AT.FDCWD, cstr(`${runRoot}/plans/${key}`), O.RDONLY | O.NOFOLLOW | O.CLOEXEC);
-  if (fd < 0) return undefined;
-  using file = new Fd(fd);
-  const size = call("lseek", undefined, file.raw, 0, 2);
-  const bytes = allocate(size);
-  if (size < 8 || call("pread64", undefined, file.raw, bytes, size, 0) !== size) return undefined;
-  const view = new DataView(bytes.buffer);
-  const texts = view.getUint32(0, true);
-  const plan = bytes.subarray(8 + texts);
-  // Torn by a power cut, or not ours.
-  if (view.getUint32(4, true) !== plan.length) return undefined;
-  return { ...(JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + texts))) as Omit<KeptStart, "plan">), plan };
+  const kept = readKept<Omit<KeptStart, "plan">>(`${runRoot}/plans/${key}`);
+  return kept && { ...kept.facts, plan: kept.plan };
 }
 
 /** Keeps a start, as it was compiled for one container. */
@@ -101,15 +90,8 @@ export function keep(
 ): void {
   const directory = `${runRoot}/plans`;
   if (!existsSync(directory)) mkdirSync(directory, { mode: 0o700 });
-  const fs = nodeFs();
-  if (fs.readdirSync(directory).length >= MAX_PLANS) forgetAll({ runRoot });
-  const json = Buffer.from(JSON.stringify({ ...texts, ...placesOf(plan, texts.container.id) }));
-  const header = Buffer.alloc(8);
-  header.writeUInt32LE(json.length, 0);
-  header.writeUInt32LE(plan.length, 4);
-  const aside = `${directory}/.${process.pid}`;
-  fs.writeFileSync(aside, Buffer.concat([header, json, plan]), { mode: 0o600 });
-  fs.renameSync(aside, `${directory}/${key}`);
+  if (nodeFs().readdirSync(directory).length >= MAX_PLANS) forgetAll({ runRoot });
+  writeKept(directory, key, { ...texts, ...placesOf(plan, texts.container.id) }, plan);
 }
 
 /** Forgets every plan that is kept. */
@@ -159,17 +141,6 @@ function placesOf(plan: Uint8Array, id: string): Pick<KeptStart, "whole" | "shor
     (isWhole ? whole : short).push(at);
   }
   return { whole, short };
-}
-
-/** This program: another build may compile another plan. */
-function buildOf(): string {
-  const memory = allocate(256);
-  const path = Bun.main.startsWith("/$bunfs/") ? process.execPath : Bun.main;
-  const STATX_BASIC_STATS = 0x7ff;
-  if (attempt("statx", AT.FDCWD, cstr(path), 0, STATX_BASIC_STATS, memory) < 0) return "";
-  const words = new Uint32Array(memory.buffer);
-  // Inode, size, and when it was changed.
-  return [path, words[8], words[9], words[10], words[24], words[26]].join(" ");
 }
 
 /** Where the cgroup file systems are, and whether our parent groups in them are the ones that stood before. */

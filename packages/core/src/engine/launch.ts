@@ -8,7 +8,7 @@ import { parseDetachKeys } from "./detach-keys.ts";
 import { cgroupPath, containerDirectory, type Engine, runDirectory } from "./engine.ts";
 import { tryLock } from "./lock.ts";
 import { prepareNetwork } from "./network.ts";
-import { becomePlan, explainCommand, LOCK_FD, passAs, SPAWNED_FDS, spawnPlan } from "./plan-process.ts";
+import { becomePlan, explainCommand, PASSED_FD, passAs, SPAWNED_FDS, spawnPlan } from "./plan-process.ts";
 import { compileFilter } from "./security.ts";
 import { readStatus } from "./status.ts";
 
@@ -95,9 +95,9 @@ export async function launchForeground(
   attachment: Attachment,
   onCompiled?: (plan: Uint8Array) => void,
 ): Promise<never> {
-  const plan = await compileLaunch(engine, created, attachment, { lock: LOCK_FD });
+  const plan = await compileLaunch(engine, created, attachment, { lock: PASSED_FD });
   onCompiled?.(plan);
-  passAs(created.lock, LOCK_FD);
+  passAs(created.lock, PASSED_FD);
   return await becomePlan(plan);
 }
 

@@ -8,8 +8,8 @@ const F_SETFD = 2;
 const PLAN_FD = 3;
 /** By which numbers the plan of a spawned trampoline knows what it is given. */
 export const SPAWNED_FDS = { lock: 5, report: 4 } as const;
-/** By which number the plan that this process becomes knows its lock: above all that Bun has open. */
-export const LOCK_FD = 97;
+/** By which number the plan that this process becomes knows its lock, or a container's process: above all that Bun has open. */
+export const PASSED_FD = 97;
 export const REPORT_BYTES = 16;
 
 /** Turns this process into the trampoline with `plan`; descriptors that the plan names were passed by `keepOpen` or `passAs`. */

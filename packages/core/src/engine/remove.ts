@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { BoxError, type Fd, nodeFs } from "@bantubox/ffi";
 import { type Container, checkName, getContainer, writeRow } from "./container.ts";
 import { containerDirectory, type Engine } from "./engine.ts";
+import { forgetNames } from "./kept-exec.ts";
 import { waitLock } from "./lock.ts";
 import { readRowless, recordPath } from "./rowless.ts";
 import { readStatus } from "./status.ts";
@@ -66,6 +67,7 @@ async function takeEnded(engine: Engine, container: Container, force: boolean): 
 export function renameContainer(engine: Engine, idOrName: string, name: string): void {
   checkName(name);
   const container = getContainer(engine, idOrName);
+  forgetNames(engine);
   if (readRowless(engine, container.id) !== undefined) {
     // A name has to be unique, so from now on it needs a row.
     if (!writeRow(engine, { ...container, name }, container.imageName)) throw nameTaken(container.name, name);

@@ -4,7 +4,7 @@ import type { Engine } from "./engine.ts";
 import type { PullHooks } from "./images.ts";
 import { keyOf, makeKept, recall } from "./kept-start.ts";
 import type { ContainerOptions } from "./options.ts";
-import { becomePlan, LOCK_FD, passAs } from "./plan-process.ts";
+import { becomePlan, PASSED_FD, passAs } from "./plan-process.ts";
 
 /**
  * Makes a container and becomes its client: this process ends as the container ends.
@@ -19,7 +19,7 @@ export async function runForeground(engine: Engine, options: ContainerOptions, h
   const kept = key === undefined ? undefined : recall(engine, key);
   if (kept === undefined) return await (await import("./run-new.ts")).runNew(engine, options, hooks, key);
   const { lock, plan } = makeKept(engine, kept);
-  passAs(lock, LOCK_FD);
+  passAs(lock, PASSED_FD);
   return await becomePlan(plan);
 }
 

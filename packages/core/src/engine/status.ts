@@ -50,7 +50,7 @@ export function isAlive(pid: number, ticks: string): boolean {
 }
 
 /** [pid, start time in clock ticks, state] of a line of /proc/PID/stat; a command's name may hold anything but ends at the last ")". */
-function parseStat(line: string): [number, string, string] {
+export function parseStat(line: string): [number, string, string] {
   const rest = line.slice(line.lastIndexOf(")") + 2).split(" ");
   return [Number(line.slice(0, line.indexOf(" "))), rest[19] ?? "", rest[0] ?? ""];
 }
