@@ -359,6 +359,16 @@ static void open_signals(void)
 		unblock_signals();
 }
 
+void client_fail(struct session *session, uint32_t error)
+{
+	const uint32_t why[3] = {SECTION_PREPARE,
+				 session->plan.header->sections[SECTION_PREPARE].first, error};
+
+	client.session = session;
+	client.plan = &session->plan.header->monitor;
+	fail(why);
+}
+
 void client_main(struct session *session, int connection)
 {
 	client.session = session;

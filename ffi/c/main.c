@@ -54,13 +54,12 @@ static void split(struct session *session)
 {
 	int pair[2];
 	struct clone_args args = {0};
-	long pid;
+	long pid = SYS_4(__NR_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair);
 
-	if (SYS_4(__NR_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		sys_exit(125);
-	pid = SYS_2(__NR_clone3, &args, sizeof(args));
+	if (pid == 0)
+		pid = SYS_2(__NR_clone3, &args, sizeof(args));
 	if (pid < 0)
-		sys_exit(125);
+		client_fail(session, (uint32_t)-pid);
 	if (pid == 0) {
 		sys_close(pair[0]);
 		session->client = pair[1];

@@ -82,6 +82,9 @@ __attribute__((noreturn)) void monitor_main(struct session *session);
  */
 __attribute__((noreturn)) void client_main(struct session *session, int connection);
 
+/* client_fail - there is no monitor, by `error`: say so as of the first step. Never returns. */
+__attribute__((noreturn)) void client_fail(struct session *session, uint32_t error);
+
 /* reap_main - PID 1 of --init. Ends as `pid` ends. */
 __attribute__((noreturn)) void reap_main(int pid);
 
