@@ -56,7 +56,8 @@ export function resolveUser(root: number, user: string): Identity {
     user: {
       uid: account?.uid ?? uid ?? 0,
       gid,
-      additionalGids: [...new Set(additional.map((group) => group.gid))].filter((other) => other !== gid),
+      // The primary group among them: a process that leaves it must not escape what it is denied (CVE-2022-36109).
+      additionalGids: [...new Set([gid, ...additional.map((group) => group.gid)])],
     },
     home: account?.home || "/",
   };
