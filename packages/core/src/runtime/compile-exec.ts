@@ -55,8 +55,10 @@ export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
   const pid = plan.register(2);
   const pipes = makePipes(build, context.stdio);
   const { intoDirectory } = context.cgroup;
-  const unified = intoDirectory === undefined ? -1 : openUnified(build, intoDirectory);
-  plan.prepare.builtin("fork", SECTION.CHILD, 0, unified).into(pid).tag(TAG.STATE);
+  const unified = intoDirectory === undefined ? undefined : openUnified(build, intoDirectory);
+  const fork = plan.prepare.builtin("fork", SECTION.CHILD, 0, unified ?? -1).into(pid);
+  fork.tag(TAG.STATE);
+  if (unified !== undefined) plan.parent.sys("close", unified);
   closeContainerEnds(build, pipes);
 
   const slave = enter(build, context);

@@ -143,6 +143,7 @@ function compilePrepare(
   flags &= ~CLONE.NEWCGROUP;
   const fork = steps.builtin("fork", SECTION.CHILD, flags, intoCgroup ?? -1).into(registers.pid);
   fork.tag(TAG.STATE);
+  if (intoCgroup !== undefined) plan.parent.sys("close", intoCgroup);
   return { ...pipes, hostSocket };
 }
 
