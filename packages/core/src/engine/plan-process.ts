@@ -39,6 +39,9 @@ export async function spawnPlan(plan: Uint8Array, passed: Fd, spec: Spec): Promi
   throw explainFailure(plan, failure, spec);
 }
 
+/** Kept open for a program's next containers: nobody can change it. */
+let sealedTrampoline: Promise<Fd> | undefined;
+
 /** Starts the trampoline. @param passed As for `spawnPlan`. */
 export async function spawnTrampoline<
   In extends "ignore" | "pipe" | Uint8Array<ArrayBuffer>,
@@ -49,7 +52,8 @@ export async function spawnTrampoline<
   passed: Fd,
   { stdin, stdout, stderr }: { stdin: In; stdout: Out; stderr: Out },
 ): Promise<Bun.Subprocess<In, Out, Out>> {
-  using trampoline = await openTrampoline();
+  sealedTrampoline ??= openTrampoline();
+  const trampoline = await sealedTrampoline;
   using memory = openPlan(plan);
   return Bun.spawn([`/proc/self/fd/${trampoline.raw}`, String(PLAN_FD)], {
     argv0: "bb",
