@@ -1,15 +1,5 @@
 import { type CgroupHost, detectCgroups } from "@bantubox/cgroup";
-import {
-  BoxError,
-  existsSync,
-  type Fd,
-  isDirectory,
-  isErrno,
-  mkdirSync,
-  nodeFs,
-  statIfThere,
-  writeNewSync,
-} from "@bantubox/ffi";
+import { BoxError, type Fd, isDirectory, isErrno, mkdirSync, nodeFs, statIfThere, writeNewSync } from "@bantubox/ffi";
 import { HOST_IMAGE, type Image, layersDirectory } from "@bantubox/image";
 import { FILE_OPTION } from "../runtime/mounts.ts";
 import type { RootFs } from "../runtime/rootfs.ts";
@@ -21,7 +11,7 @@ import { cgroupPath, containerDirectory, type Engine } from "./engine.ts";
 import { openDirectory, openLayers } from "./image-root.ts";
 import { findOrPull, type PullHooks } from "./images.ts";
 import { forgetNames } from "./kept-exec.ts";
-import { tryLock } from "./lock.ts";
+import { makeLocked } from "./lock.ts";
 import { nameOf, randomName } from "./names.ts";
 import type { ContainerOptions } from "./options.ts";
 import { recordPath } from "./rowless.ts";
@@ -30,9 +20,6 @@ import { removeRows, sweepEnded } from "./sweep.ts";
 import { resolveMounts, type UserMounts } from "./user-mounts.ts";
 import { type Identity, resolveUser } from "./users.ts";
 import { volumeDirectory } from "./volumes.ts";
-
-/** How often a new directory is made, a millisecond apart, until its lock is ours. */
-const LOCK_TRIES = 200;
 
 /** A container that exists, and what its start would otherwise have to read again. */
 export interface Created {
@@ -91,7 +78,7 @@ export async function makeContainer(
     // The host's root as an image shows everything but the engine's own store.
     maskedPaths: source.image === HOST_IMAGE ? [engine.root, engine.runRoot] : [],
   });
-  const lock = makeDirectory(engine, id);
+  const lock = makeLocked(engine, id);
   try {
     const row = { id, source, isStarted, volumes: userMounts.volumes };
     const isRowless = isStarted && needsNoRow(options, network, userMounts);
@@ -309,19 +296,6 @@ function nameTaken(engine: Engine, name: string): BoxError {
       hint: `Remove it with "bb rm ${name}", or choose another name`,
     },
   );
-}
-
-/** Another command's sweep may meet the new directory before it is locked, take it for a left-over and remove it. */
-function makeDirectory(engine: Engine, id: string): Fd {
-  const path = containerDirectory(engine, id);
-  for (let tries = 0; tries < LOCK_TRIES; tries++) {
-    if (!existsSync(path)) mkdirSync(path, { mode: 0o700 });
-    const lock = tryLock(engine, id);
-    if (lock !== undefined && existsSync(path)) return lock;
-    lock?.close();
-    if (tries > 1) Bun.sleepSync(1);
-  }
-  throw new BoxError("store-busy", `Cannot lock the new container ${id.slice(0, 12)}: another command has it`);
 }
 
 function fillDirectory(engine: Engine, container: Container, spec: Spec, isRowless: boolean): void {

@@ -5,6 +5,7 @@ import {
   cstr,
   existsSync,
   type Fd,
+  isErrno,
   mkdirSync,
   nodeFs,
   readIfThere,
@@ -16,7 +17,7 @@ import type { Container } from "./container.ts";
 import { containerDirectory, type Engine } from "./engine.ts";
 import { openDirectory } from "./image-root.ts";
 import { buildOf, readKept, writeKept } from "./kept-file.ts";
-import { tryLock } from "./lock.ts";
+import { makeLocked } from "./lock.ts";
 import { nameOf } from "./names.ts";
 import type { ContainerOptions } from "./options.ts";
 import { recordPath } from "./rowless.ts";
@@ -91,7 +92,12 @@ export function keep(
   const directory = `${runRoot}/plans`;
   if (!existsSync(directory)) mkdirSync(directory, { mode: 0o700 });
   if (nodeFs().readdirSync(directory).length >= MAX_PLANS) forgetAll({ runRoot });
-  writeKept(directory, key, { ...texts, ...placesOf(plan, texts.container.id) }, plan);
+  try {
+    writeKept(directory, key, { ...texts, ...placesOf(plan, texts.container.id) }, plan);
+  } catch (error) {
+    // Forgotten by another command meanwhile, or no room: the next start compiles its plan again.
+    if (!isErrno(error, "ENOENT", "ENOSPC", "EDQUOT", "EROFS", "EMFILE", "ENFILE", "ENOMEM")) throw error;
+  }
 }
 
 /** Forgets every plan that is kept. */
@@ -107,9 +113,7 @@ export function makeKept(engine: Engine, kept: KeptStart): { container: Containe
   const id = random.toHex();
   const old = kept.container.id;
   const directory = containerDirectory(engine, id);
-  mkdirSync(directory, { mode: 0o700 });
-  const lock = tryLock(engine, id);
-  if (lock === undefined) throw new Error(`The new container ${id} is locked`);
+  const lock = makeLocked(engine, id);
   for (const name of ["rootfs", "upper", "work"]) mkdirSync(`${directory}/${name}`, { mode: 0o755 });
   writeNewSync(`${directory}/config.json`, rename(kept.config, old, id), 0o600);
   const now = Date.now();

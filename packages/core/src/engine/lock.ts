@@ -1,8 +1,10 @@
-import { AT, attempt, cstr, ERRNO, existsSync, Fd, O, SysError } from "@bantubox/ffi";
+import { AT, attempt, BoxError, cstr, ERRNO, existsSync, Fd, mkdirSync, O, SysError } from "@bantubox/ffi";
 import { containerDirectory, type Engine } from "./engine.ts";
 
 const LOCK_EX = 2;
 const LOCK_NB = 4;
+/** How often a new directory is made, a millisecond apart, until its lock is ours. */
+const LOCK_TRIES = 200;
 
 /**
  * Takes a container's lock, which says that somebody is responsible for it:
@@ -26,6 +28,24 @@ export function tryLockDirectory(path: string): Fd | undefined {
   fd.close();
   if (result === -ERRNO.EAGAIN) return undefined;
   throw new SysError("flock", -result, `"${path}"`);
+}
+
+/**
+ * Makes a container's directory and takes its lock. Another command's sweep may
+ * meet the new directory in between, take it for left over and remove it.
+ *
+ * @throws {BoxError} `store-busy`
+ */
+export function makeLocked(engine: Engine, id: string): Fd {
+  const path = containerDirectory(engine, id);
+  for (let tries = 0; tries < LOCK_TRIES; tries++) {
+    if (!existsSync(path)) mkdirSync(path, { mode: 0o700 });
+    const lock = tryLock(engine, id);
+    if (lock !== undefined && existsSync(path)) return lock;
+    lock?.close();
+    if (tries > 1) Bun.sleepSync(1);
+  }
+  throw new BoxError("store-busy", `Cannot lock the new container ${id.slice(0, 12)}: another command has it`);
 }
 
 /**
