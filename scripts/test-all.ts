@@ -29,7 +29,7 @@ say("Unit tests");
 test("unit", ["--isolate", "packages", "ffi"]);
 
 say("Integration tests: the real executable on this kernel");
-test("system", ["--isolate", "./test"]);
+test("system", ["--isolate", "--timeout", "60000", "./test"]);
 
 say("A selection on pure cgroup v2 with AppArmor, in a virtual machine");
 testInVm();

@@ -3,7 +3,6 @@ import type { StepFailure } from "../runtime/explain.ts";
 import type { Spec } from "../runtime/spec.ts";
 import type { Engine } from "./engine.ts";
 
-const F_SETFD = 2;
 /** Where a spawned trampoline finds its plan. */
 const PLAN_FD = 3;
 /** By which numbers the plan of a spawned trampoline knows what it is given. */
@@ -12,7 +11,7 @@ export const SPAWNED_FDS = { lock: 5, report: 4 } as const;
 export const PASSED_FD = 97;
 export const REPORT_BYTES = 16;
 
-/** Turns this process into the trampoline with `plan`; descriptors that the plan names were passed by `keepOpen` or `passAs`. */
+/** Turns this process into the trampoline with `plan`; descriptors that the plan names were passed by `passAs`. */
 export async function becomePlan(plan: Uint8Array): Promise<never> {
   using trampoline = await openTrampoline();
   using memory = openPlan(plan);
@@ -128,9 +127,4 @@ function ownCommand(): string[] {
 /** Lets the next program of this process have `fd`, by that number. */
 export function passAs(fd: Fd, number: number): void {
   call("dup3", "a descriptor", fd.raw, number, 0);
-}
-
-/** Lets the next program of this process have `fd`. */
-export function keepOpen(fd: Fd): void {
-  call("fcntl", "on a descriptor", fd.raw, F_SETFD, 0);
 }
