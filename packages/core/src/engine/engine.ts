@@ -45,7 +45,16 @@ export function openEngine({ root = "/var/lib/bantubox", runRoot = "/run/bantubo
 
 function makeDirectories(root: string, runRoot: string): void {
   for (const path of [root, `${root}/containers`, `${root}/layers`, runRoot]) {
-    if (!existsSync(path)) mkdirSync(path, { mode: 0o700, recursive: true });
+    if (existsSync(path)) continue;
+    try {
+      mkdirSync(path, { mode: 0o700, recursive: true });
+    } catch (error) {
+      const code = error instanceof Error && "code" in error ? error.code : error;
+      throw new BoxError("bad-root", `Cannot keep state in "${path}": ${code}`, {
+        hint: "Name other directories with --root and --run-root",
+        cause: error,
+      });
+    }
   }
 }
 
