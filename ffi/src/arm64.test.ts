@@ -50,18 +50,15 @@ test.skipIf(reason !== undefined)("the arm64 trampoline carries out a plan's ste
   expect(readFileSync(join(dir, "file"), "utf8")).toBe(text);
 });
 
-test.skipIf(reason !== undefined)(
-  "the arm64 trampoline removes trees, executes by PATH's rule, and stops at a step that fails",
-  () => {
-    const removing = new Plan();
-    Bun.spawnSync(["mkdir", "-p", join(dir, "tree/a/b/c"), join(dir, "tree/d")]);
-    removing.prepare.builtin("removeTree", AT_FDCWD, join(dir, "tree"));
-    removing.prepare.builtin("exit", 5);
-    expect([emulate(removing).exitCode, readdirSync(dir).includes("tree")]).toEqual([5, false]);
+test.skipIf(reason !== undefined)("the arm64 trampoline removes trees, and stops at a step that fails", () => {
+  const removing = new Plan();
+  Bun.spawnSync(["mkdir", "-p", join(dir, "tree/a/b/c"), join(dir, "tree/d")]);
+  removing.prepare.builtin("removeTree", AT_FDCWD, join(dir, "tree"));
+  removing.prepare.builtin("exit", 5);
+  expect([emulate(removing).exitCode, readdirSync(dir).includes("tree")]).toEqual([5, false]);
 
-    const failing = new Plan();
-    failing.prepare.builtin("writeFile", AT_FDCWD, "/nowhere/file", "x", 1, O_WRONLY_CREAT, 0o644);
-    failing.prepare.builtin("exit", 0);
-    expect(emulate(failing).exitCode).toBe(125);
-  },
-);
+  const failing = new Plan();
+  failing.prepare.builtin("writeFile", AT_FDCWD, "/nowhere/file", "x", 1, O_WRONLY_CREAT, 0o644);
+  failing.prepare.builtin("exit", 0);
+  expect(emulate(failing).exitCode).toBe(125);
+});
