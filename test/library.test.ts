@@ -18,6 +18,13 @@ function engineOf({ root, runRoot }: Store): Engine {
   return openEngine({ root, runRoot });
 }
 
+/** The monitor removes a container's files when everybody knows already that it has ended. */
+async function nothingLeft({ root, runRoot }: Store): Promise<void> {
+  await until("the container's files to be gone", () =>
+    [join(root, "containers"), runRoot].every((path) => readdirSync(path).length === 0),
+  );
+}
+
 async function sh(script: string, more: Partial<ContainerOptions> = {}): Promise<ContainerOptions> {
   return { image: await busyboxRoot(), command: ["sh", "-c", script], network: "none", ...more };
 }
@@ -31,8 +38,7 @@ test("runContainer() collects both streams and the status, and leaves nothing", 
     stdout: "out\n",
     stderr: "err\n",
   });
-  expect(readdirSync(join(store.root, "containers"))).toEqual([]);
-  expect(readdirSync(store.runRoot)).toEqual([]);
+  await nothingLeft(store);
 });
 
 test.each([
@@ -66,6 +72,23 @@ test("runContainer() keeps what autoRemove: false asks to keep", async () => {
   expect(await store.ok(["wait", "kept"])).toBe("3");
 });
 
+test("a start like an earlier one takes its plan, and is a container of its own", async () => {
+  await using store = await newStore();
+  const engine = engineOf(store);
+  const names = new Set<string>();
+  for (let i = 0; i < 3; i++) {
+    const { exitCode, stdout, stderr } = await runContainer(
+      engine,
+      await sh("cat /etc/hostname; echo x >> /root/x; cat /root/x"),
+    );
+    expect([exitCode, decoder.decode(stderr)]).toEqual([0, ""]);
+    const [name = "", ...rest] = decoder.decode(stdout).split("\n");
+    expect(rest).toEqual(["x", ""]);
+    names.add(name);
+  }
+  expect(names.size).toBe(3);
+});
+
 test("runs beside each other do not mix", async () => {
   await using store = await newStore();
   const engine = engineOf(store);
@@ -90,7 +113,7 @@ test.each([
   expect((failure as BoxError).code).toBe("command-not-found");
   expect((failure as BoxError).message).toBe('Cannot run "/no/such/program": there is no such file in the container');
   expect(await store.ok(["ps", "-aq"])).toBe("");
-  expect(readdirSync(store.runRoot)).toEqual([]);
+  await nothingLeft(store);
 });
 
 test("a signal that aborts ends the container, also one that ignores SIGTERM", async () => {
@@ -101,7 +124,7 @@ test("a signal that aborts ends the container, also one that ignores SIGTERM", a
   await until("the container's pid file", () => existsSync(store.runRoot) && readdirSync(store.runRoot).length > 0);
   controller.abort(new Error("enough"));
   expect(await running.catch((error: unknown) => error)).toEqual(new Error("enough"));
-  expect(readdirSync(join(store.root, "containers"))).toEqual([]);
+  await nothingLeft(store);
 });
 
 test("a signal that aborted before makes no container", async () => {

@@ -84,16 +84,13 @@ export function recall({ runRoot }: Engine, key: string): KeptStart | undefined 
 }
 
 /** Keeps a start, as it was compiled for one container. */
-export function keep(
-  { runRoot }: Engine,
-  key: string,
-  { plan, ...texts }: Pick<KeptStart, "container" | "config" | "plan">,
-): void {
+export function keep({ runRoot }: Engine, key: string, start: Pick<KeptStart, "container" | "config" | "plan">): void {
   const directory = `${runRoot}/plans`;
   if (!existsSync(directory)) mkdirSync(directory, { mode: 0o700 });
   if (nodeFs().readdirSync(directory).length >= MAX_PLANS) forgetAll({ runRoot });
   try {
-    writeKept(directory, key, { ...texts, ...placesOf(plan, texts.container.id) }, plan);
+    const { plan, ...facts } = withPlaces(start);
+    writeKept(directory, key, facts, plan);
   } catch (error) {
     // Forgotten by another command meanwhile, or no room: the next start compiles its plan again.
     if (!isErrno(error, "ENOENT", "ENOSPC", "EDQUOT", "EROFS", "EMFILE", "ENFILE", "ENOMEM")) throw error;
@@ -134,6 +131,11 @@ function renameIn({ plan, whole, short }: KeptStart, id: string): Uint8Array {
   const beginning = digits.subarray(0, SHORT_LENGTH);
   for (const at of short) plan.set(beginning, at);
   return plan;
+}
+
+/** A start that was compiled for one container, so that it can be made another's. */
+export function withPlaces(start: Pick<KeptStart, "container" | "config" | "plan">): KeptStart {
+  return { ...start, ...placesOf(start.plan, start.container.id) };
 }
 
 function placesOf(plan: Uint8Array, id: string): Pick<KeptStart, "whole" | "short"> {

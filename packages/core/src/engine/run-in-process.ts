@@ -1,10 +1,12 @@
 import { closeSync } from "node:fs";
-import type { Fd } from "@bantubox/ffi";
+import type { BoxError, Fd } from "@bantubox/ffi";
 import type { FileSink } from "bun";
-import { explainFailure } from "../runtime/explain.ts";
+import { explainFailure, type StepFailure } from "../runtime/explain.ts";
+import type { Spec } from "../runtime/spec.ts";
 import type { Container } from "./container.ts";
-import { type Created, makeContainer } from "./create.ts";
+import { makeContainer } from "./create.ts";
 import type { Engine } from "./engine.ts";
+import { type KeptStart, keyOf, makeKept, withPlaces } from "./kept-start.ts";
 import { compileLaunch } from "./launch.ts";
 import type { ContainerOptions } from "./options.ts";
 import {
@@ -17,6 +19,7 @@ import {
   SPAWNED_FDS,
   spawnTrampoline,
 } from "./plan-process.ts";
+import { findSource } from "./run.ts";
 import { orRemove } from "./run-new.ts";
 import { killEverything } from "./stop.ts";
 
@@ -45,7 +48,7 @@ export interface SpawnedContainer {
   readonly stdin: FileSink | undefined;
   readonly stdout: ReadableStream<Uint8Array<ArrayBuffer>>;
   readonly stderr: ReadableStream<Uint8Array<ArrayBuffer>>;
-  /** As `RunResult.exitCode`, once the container has ended and has cleared up. */
+  /** As `RunResult.exitCode`, once the container has ended. Its files go soon after. */
   readonly exited: Promise<number>;
 }
 
@@ -64,11 +67,11 @@ export async function runContainer(
 ): Promise<RunResult> {
   signal?.throwIfAborted();
   const input = typeof stdin === "string" ? new TextEncoder().encode(stdin) : stdin;
-  const created = await make(engine, { ...options, interactive: input !== undefined });
-  return await orRemove(engine, created, async () => {
+  const made = await make(engine, { ...options, interactive: input !== undefined });
+  return await orRemove(engine, made, async () => {
     using report = openReport();
-    const { plan, child } = await spawn(engine, created, report.write, input ?? "ignore");
-    const abort = (): void => void killUntilEnded(engine, created.container, child);
+    const child = await spawn(made, report.write, input ?? "ignore");
+    const abort = (): void => void killUntilEnded(engine, made.container, child);
     signal?.addEventListener("abort", abort);
     if (signal?.aborted) abort();
     const [stdout, stderr] = await Promise.all([
@@ -79,7 +82,7 @@ export async function runContainer(
     signal?.removeEventListener("abort", abort);
     signal?.throwIfAborted();
     const end = readReport(report.read.raw);
-    orThrow(plan, created, end);
+    if (end.failure !== undefined) throw failureOf(engine, made, end.failure);
     return { exitCode: statusOf(end), stdout, stderr };
   });
 }
@@ -92,15 +95,15 @@ export async function runContainer(
  * @throws {BoxError} When it could not be started; nothing is left then.
  */
 export async function spawnContainer(engine: Engine, options: ContainerOptions): Promise<SpawnedContainer> {
-  const created = await make(engine, options);
-  return await orRemove(engine, created, async () => {
+  const made = await make(engine, options);
+  return await orRemove(engine, made, async () => {
     using report = openReport();
-    const { plan, child } = await spawn(engine, created, report.write, options.interactive ? "pipe" : "ignore");
+    const child = await spawn(made, report.write, options.interactive ? "pipe" : "ignore");
     report.write.close();
     const reports = readReports(report.read.take());
     const started = await reports.next();
     if (started.done) throw noReport();
-    orThrow(plan, created, started.value);
+    if (started.value.failure !== undefined) throw failureOf(engine, made, started.value.failure);
     const exited = async (): Promise<number> => {
       const { value = {} } = await reports.next();
       await child.exited;
@@ -108,28 +111,66 @@ export async function spawnContainer(engine: Engine, options: ContainerOptions):
     };
     const { stdin, stdout, stderr } = child;
     const writer = typeof stdin === "object" ? stdin : undefined;
-    return { id: created.container.id, stdin: writer, stdout, stderr, exited: exited() };
+    return { id: made.container.id, stdin: writer, stdout, stderr, exited: exited() };
   });
 }
 
-/** As `bb run --rm` does; what runs is marked as started from the beginning. */
-function make(engine: Engine, options: ContainerOptions): Promise<Created> {
-  return makeContainer(engine, { autoRemove: true, ...options }, {}, true);
+/** A container that exists, and the plan of its start. */
+interface Made {
+  readonly container: Container;
+  readonly lock: Fd;
+  readonly plan: Uint8Array;
+  readonly spec: () => Spec;
 }
 
-interface Spawned<In extends Input> {
-  readonly plan: Uint8Array;
-  readonly child: Bun.Subprocess<In, "pipe", "pipe">;
+/**
+ * Plans of earlier starts, as kept-start.ts has them for commands. A program's own memory is the place for them: a
+ * file would outlive the build that compiled it.
+ */
+const keptStarts = new WeakMap<Engine, Map<string, KeptStart>>();
+const MAX_KEPT = 64;
+
+/** As `bb run --rm` does; what runs is marked as started from the beginning. */
+async function make(engine: Engine, wanted: ContainerOptions): Promise<Made> {
+  const options = { autoRemove: true, ...wanted };
+  const source = findSource(engine, options);
+  const key = source && keyOf(engine, options, source.image);
+  const kept = key === undefined ? undefined : keptStarts.get(engine)?.get(key);
+  if (kept !== undefined) {
+    // Several starts may be under way at once, each with a plan of its own.
+    const made = makeKept(engine, { ...kept, plan: kept.plan.slice() });
+    return { ...made, spec: () => JSON.parse(kept.config) };
+  }
+  const created = await makeContainer(engine, options, {}, true);
+  const attachment = { attach: true, interactive: options.interactive === true };
+  const plan = await compileLaunch(engine, created, attachment, SPAWNED_FDS).catch((error: unknown) =>
+    orRemove(engine, created, () => Promise.reject<never>(error)),
+  );
+  const { container, lock, spec } = created;
+  if (key !== undefined) {
+    const starts = keptStarts.get(engine) ?? new Map<string, KeptStart>();
+    if (starts.size >= MAX_KEPT) starts.clear();
+    starts.set(key, withPlaces({ container, config: JSON.stringify(spec), plan }));
+    keptStarts.set(engine, starts);
+  }
+  return { container, lock, plan, spec: () => spec };
 }
 
 type Input = "ignore" | "pipe" | Uint8Array<ArrayBuffer>;
 
 /** Starts the trampoline as a client that relays the streams: it ends as the container ends. */
-async function spawn<In extends Input>(engine: Engine, created: Created, report: Fd, stdin: In): Promise<Spawned<In>> {
-  const attachment = { attach: true, interactive: stdin !== "ignore" };
-  const plan = await compileLaunch(engine, created, attachment, SPAWNED_FDS);
-  const child = await spawnTrampoline(plan, report, created.lock, { stdin, stdout: "pipe", stderr: "pipe" });
-  return { plan, child };
+function spawn<In extends Input>(
+  { plan, lock }: Made,
+  report: Fd,
+  stdin: In,
+): Promise<Bun.Subprocess<In, "pipe", "pipe">> {
+  return spawnTrampoline(plan, report, lock, { stdin, stdout: "pipe", stderr: "pipe" });
+}
+
+/** Why a start failed. It may have been with a plan that was kept while the host changed, so none is kept after it. */
+function failureOf(engine: Engine, { plan, spec }: Made, failure: StepFailure): BoxError {
+  keptStarts.delete(engine);
+  return explainFailure(plan, failure, spec());
 }
 
 /** Reads a report's records as they come, and closes it when it ends. */
@@ -141,10 +182,6 @@ async function* readReports(fd: number): AsyncGenerator<Report, undefined> {
   } finally {
     closeSync(fd);
   }
-}
-
-function orThrow(plan: Uint8Array, { spec }: Created, { failure }: Report): void {
-  if (failure !== undefined) throw explainFailure(plan, failure, spec);
 }
 
 function statusOf({ waitStatus }: Report): number {

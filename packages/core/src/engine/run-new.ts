@@ -61,7 +61,11 @@ export async function startForeground(
 }
 
 /** A container that was never started has no reason to stay when its own `run` fails. */
-export async function orRemove<T>(engine: Engine, created: Created, start: () => Promise<T>): Promise<T> {
+export async function orRemove<T>(
+  engine: Engine,
+  created: Pick<Created, "container" | "lock">,
+  start: () => Promise<T>,
+): Promise<T> {
   try {
     return await start();
   } catch (error) {

@@ -24,7 +24,7 @@ export async function runForeground(engine: Engine, options: ContainerOptions, h
 }
 
 /** What is here of the container's root: an image, or a directory; undefined for what has to be pulled, or is wrong. */
-function findSource(
+export function findSource(
   engine: Engine,
   { image: name, rootfsRw }: ContainerOptions,
 ): { image: Image | undefined } | undefined {
