@@ -5,7 +5,7 @@
  * fail. Every third point is visited; BANTUBOX_SWEEP=all visits them all.
  */
 import { describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { busyboxRoot, cgroupsOf, idsIn, missing, newStore, type Result, run, type Store, until } from "./harness.ts";
 
@@ -294,4 +294,23 @@ describe.skipIf(!hasStrace)("a call that fails", () => {
     },
     600_000,
   );
+});
+
+test("after a reboot nothing of the run directory is believed, and containers start again", async () => {
+  await using store = await newStore();
+  await store.ok(["run", "-d", "--name", "web", "--network", "none", await busyboxRoot(), "sleep", "1000"]);
+  const id = await store.ok(["ps", "-q", "--no-trunc"]);
+  const record = readFileSync(join(store.runRoot, id, "pid"), "utf8");
+  await store.ok(["kill", "web"]);
+  // As if the machine had gone down with the container running, and its pid were somebody's who started at the same tick.
+  rmSync(join(store.root, "containers", id, "exit"), { force: true });
+  mkdirSync(join(store.runRoot, id), { mode: 0o700 });
+  const self = readFileSync("/proc/self/stat", "utf8");
+  writeFileSync(join(store.runRoot, id, "pid"), self);
+  expect(await store.ok(["ps", "-q", "--no-trunc"])).toBe(id);
+  writeFileSync(join(store.runRoot, "boot"), "another boot\n");
+  expect(await store.ok(["ps", "-q", "--no-trunc"])).toBe("");
+  expect((await store.ok(["ps", "-a", "--format", "{{.Status}}"])).split(" ").slice(0, 2)).toEqual(["Exited", "(255)"]);
+  await store.ok(["start", "web"]);
+  expect(record).not.toBe(readFileSync(join(store.runRoot, id, "pid"), "utf8"));
 });

@@ -1,6 +1,7 @@
 import type { Database } from "bun:sqlite";
 import { BoxError, existsSync, mkdirSync } from "@bantubox/ffi";
 import type { ImageStore } from "@bantubox/image";
+import { forgetFormerBoot } from "./boot.ts";
 import { openDatabase } from "./database.ts";
 
 export interface EngineOptions {
@@ -32,6 +33,7 @@ export function openEngine({ root = "/var/lib/bantubox", runRoot = "/run/bantubo
     }
   }
   makeDirectories(root, runRoot);
+  forgetFormerBoot(runRoot);
   let database: Database | undefined;
   return {
     root,
