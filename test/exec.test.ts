@@ -34,6 +34,15 @@ test.each([
   expect(await store.ok(["ps", "--format", "{{.State}}"])).toBe("running");
 });
 
+test("a failed exec takes nothing away from a --rm container that goes on", async () => {
+  await using store = await newStore();
+  await newBox(store, "--rm", "-v", "/data");
+  await store.ok(["exec", "box", "touch", "/data/file"]);
+  expect((await store.bb(["exec", "box", "no-such-command"])).code).toBe(127);
+  expect(await store.ok(["ps", "--format", "{{.Names}}"])).toBe("box");
+  expect(await store.ok(["exec", "box", "ls", "/data"])).toBe("file");
+});
+
 test("-i passes standard input on; without it there is none", async () => {
   await using store = await newStore();
   await newBox(store);

@@ -1,14 +1,14 @@
 import { fstatSync, readSync } from "node:fs";
-import { BoxError } from "@bantubox/ffi";
+import { BoxError, existsSync } from "@bantubox/ffi";
 import { explainFailure } from "../runtime/explain.ts";
 import { findContainer, readSpec } from "./container.ts";
-import { openEngine } from "./engine.ts";
+import { containerDirectory, openEngine } from "./engine.ts";
 import { forgetAll } from "./kept-start.ts";
 import { removeRows } from "./sweep.ts";
 
 /**
  * `bb internal failed ROOT RUNROOT ID SECTION STEP ERRNO FD`: the trampoline executes it when a start
- * failed and nobody who knows words is left. The monitor has cleared up already.
+ * or an exec failed and nobody who knows words is left. The monitor has cleared up already.
  *
  * @throws {BoxError} Always: what failed.
  */
@@ -30,7 +30,8 @@ export function internalFailed(args: readonly string[]): never {
   }
   // It may have been a plan that was kept while the host changed.
   forgetAll(engine);
-  if (container?.autoRemove) removeRows(engine, container.id);
+  // An exec fails without its container, which goes on.
+  if (container?.autoRemove && !existsSync(containerDirectory(engine, container.id))) removeRows(engine, container.id);
   throw explainFailure(plan, { section, step, errno }, spec);
 }
 
