@@ -443,3 +443,11 @@ describe("ps and inspect", () => {
     expect(Date.parse(after.State.FinishedAt)).toBeGreaterThanOrEqual(Date.parse(after.State.StartedAt));
   });
 });
+
+test("create --rm stays until its first end", async () => {
+  await using store = await newStore();
+  await store.ok(["create", "--rm", "--name", "later", ...QUIET, image, "true"]);
+  expect(await states(store)).toEqual({ later: "created" });
+  await store.ok(["start", "-a", "later"]);
+  await until("it to be gone", async () => Object.keys(await states(store)).length === 0);
+});

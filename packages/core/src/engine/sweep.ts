@@ -62,6 +62,8 @@ export function sweepAll(engine: Engine): void {
       removeRows(engine, container.id);
       continue;
     }
+    // Made by `create --rm`, it waits for its first start.
+    if (container.startedMs === undefined) continue;
     using lock = tryLock(engine, container.id);
     // A container whose monitor was killed goes on without it.
     if (lock === undefined || readStatus(engine, container).state === "running") continue;
