@@ -55,10 +55,10 @@ test("what a plan was compiled from is looked at again", async () => {
     await using store = await newStore();
     const id = (): Promise<string> => store.ok(["run", "--rm", "--network", "none", "--user", "user", root, "id"]);
     expect([await id(), await id()]).toEqual(
-      Array(2).fill("uid=1000(user) gid=1000(user) groups=10(wheel),2000(extra)"),
+      Array(2).fill("uid=1000(user) gid=1000(user) groups=10(wheel),1000(user),2000(extra)"),
     );
     writeFileSync(join(root, "etc/group"), "user:x:1000:\n");
-    expect(await id()).toBe("uid=1000(user) gid=1000(user)");
+    expect(await id()).toBe("uid=1000(user) gid=1000(user) groups=1000(user)");
     writeFileSync(join(root, "etc/passwd"), "root:x:0:0::/:/bin/sh\n");
     expect((await store.bb(["run", "--rm", "--network", "none", "--user", "user", root, "id"])).stderr).toContain(
       "no such user",
