@@ -28,7 +28,7 @@ const ID_LENGTH = 64;
 /** The key of an exec whose plan can be kept: users are looked up in the container, which may change. */
 export function execKey(options: ExecOptions): string | undefined {
   if (options.user !== undefined) return undefined;
-  return `exec-${Bun.hash(`${JSON.stringify(options)}\0${buildOf()}`).toString(36)}`;
+  return `${JSON.stringify(options)}\0${buildOf()}`;
 }
 
 /** The kept plan of an exec into a container that runs, and is not paused. Whatever else it is, the longer way explains. */
@@ -36,7 +36,7 @@ export function recallExec(engine: Engine, text: string, key: string): KeptExec 
   const id = readName(engine, text);
   if (id === undefined) return undefined;
   const directory = runDirectory(engine, id);
-  const kept = readKept<Facts>(`${directory}/${key}`);
+  const kept = readKept<Facts>(directory, key);
   const start = kept && readIfThere(`${directory}/${RECORD.pid}`);
   if (kept === undefined || start === undefined) return undefined;
   for (const path of kept.facts.freezers) if (saysFrozen(readIfThere(path) ?? "")) return undefined;

@@ -71,15 +71,17 @@ export function keyOf(engine: Engine, options: ContainerOptions, image: Image | 
     cgroupsOf(),
     readIfThere("/etc/resolv.conf") ?? "",
     boundsOf(),
+    // Cpusets are filled from the host's, and each processor may bring paths to hide.
+    readIfThere("/sys/devices/system/cpu/online") ?? "",
     // Its users are looked up in the directory itself; an image's never change.
     image === undefined || image.kind === "host" ? accountsOf(image === undefined ? options.image : "/") : "",
   ];
-  return Bun.hash(facts.join("\0")).toString(36);
+  return facts.join("\0");
 }
 
 /** The plan that was kept under `key`. */
 export function recall({ runRoot }: Engine, key: string): KeptStart | undefined {
-  const kept = readKept<Omit<KeptStart, "plan">>(`${runRoot}/plans/${key}`);
+  const kept = readKept<Omit<KeptStart, "plan">>(`${runRoot}/plans`, key);
   return kept && { ...kept.facts, plan: kept.plan };
 }
 
@@ -101,7 +103,8 @@ export function keep({ runRoot }: Engine, key: string, start: Pick<KeptStart, "c
 export function forgetAll({ runRoot }: Pick<Engine, "runRoot">): void {
   const directory = `${runRoot}/plans`;
   if (!existsSync(directory)) return;
-  for (const name of nodeFs().readdirSync(directory)) nodeFs().rmSync(`${directory}/${name}`, { force: true });
+  for (const name of nodeFs().readdirSync(directory))
+    nodeFs().rmSync(`${directory}/${name}`, { recursive: true, force: true });
 }
 
 /** Makes a new container of a start that was kept. @returns Its lock, and its plan. */
