@@ -2,6 +2,8 @@ import { AT, attempt, call, cstr, Fd, nodeFs, O, readIfThere, readTextSync } fro
 
 const LOCK_EX = 2;
 const BOOT_ID = "/proc/sys/kernel/random/boot_id";
+/** What this engine makes in its run directory: nothing else there is ours to remove. */
+const OWN_NAME = /^([0-9a-f]{64}|plans|names)$/;
 
 /**
  * Empties the run directory after a reboot, where it does not lie on a tmpfs: its pids are somebody else's by now.
@@ -17,7 +19,9 @@ export function forgetFormerBoot(runRoot: string): void {
   call("flock", `"${runRoot}"`, lock.raw, LOCK_EX);
   if (readIfThere(marker) === now) return;
   const fs = nodeFs();
-  for (const name of fs.readdirSync(runRoot)) fs.rmSync(`${runRoot}/${name}`, { recursive: true, force: true });
+  for (const name of fs.readdirSync(runRoot)) {
+    if (OWN_NAME.test(name)) fs.rmSync(`${runRoot}/${name}`, { recursive: true, force: true });
+  }
   fs.writeFileSync(`${marker}.new`, now, { mode: 0o600 });
   attempt("renameat2", AT.FDCWD, cstr(`${marker}.new`), AT.FDCWD, cstr(marker), 0);
 }
