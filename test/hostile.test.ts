@@ -41,6 +41,34 @@ async function bb(store: Store, ...args: string[]): Promise<{ code: number; stdo
   return await store.bb(["run", "--rm", "--network", "none", ...args]);
 }
 
+describe("RT-03, RT-09: what stands at /dev/null is stdin only if it is that device", () => {
+  test("a link to a descriptor of the engine's", async () => {
+    await using store = await newStore();
+    const dev = mkdtempSync(join(store.runRoot, "..", "dev-"));
+    for (const fd of [4, 8, 9, 10]) {
+      symlinkSync(`/proc/self/fd/${fd}`, join(dev, "null"));
+      const { code, stdout, stderr } = await bb(store, "-v", `${dev}:/dev`, busybox, "readlink", "/proc/self/fd/0");
+      expect([code, stdout]).toEqual([125, ""]);
+      expect(stderr).toContain('Cannot use "/dev/null": it is not the device of that name');
+      rmSync(join(dev, "null"));
+    }
+  });
+
+  test("a file that only the engine may open, and a pipe; a device made again is fine", async () => {
+    await using store = await newStore();
+    const id = await store.ok(["run", "-d", "--network", "none", busybox, "sleep", "60"]);
+    const exec = (command: string) => store.bb(["exec", "-i", id, "sh", "-c", command], { stdin: "" });
+    for (const make of ["ln -s /proc/kmsg /dev/null", "mkfifo /dev/null"]) {
+      expect((await exec(`rm /dev/null; ${make}`)).code).toBe(0);
+      const { code, stderr } = await store.bb(["exec", id, "readlink", "/proc/self/fd/0"], { timeoutMs: 10_000 });
+      expect(code).toBe(125);
+      expect(stderr).toContain('Cannot use "/dev/null": it is not the device of that name');
+    }
+    expect((await exec("rm /dev/null; mknod -m 666 /dev/null c 1 3")).code).toBe(0);
+    expect(await store.ok(["exec", id, "readlink", "/proc/self/fd/0"])).toBe("/dev/null");
+  });
+});
+
 describe("RT-05: /proc and /sys are real, or nothing starts", () => {
   for (const name of ["proc", "sys"]) {
     test(`/${name} as a link`, async () => {

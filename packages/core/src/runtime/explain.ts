@@ -55,6 +55,11 @@ function wordsOf(
     case TAG.MOUNT:
     case TAG.DEVICE:
     case TAG.PTY:
+      if (readStep(plan, step.name === "checkType" ? index - 1 : index).args[1] === "/dev/null") {
+        return {
+          message: `Cannot use "/dev/null": ${error === "ENOENT" ? error : "it is not the device of that name"}`,
+        };
+      }
       return explainMount(step, error, targetOf(plan, index));
     case TAG.SYSCTL:
     case TAG.APPARMOR:

@@ -3,7 +3,7 @@ import { type Build, mountAttributes } from "./build.ts";
 import { TAG } from "./tags.ts";
 
 /** makedev(1, 3) as BUILTIN_CHECK_TYPE has it. */
-const DEV_NULL = (1 << 8) | 3;
+export const DEV_NULL = (1 << 8) | 3;
 
 /**
  * Hides `masked` and makes `readonly` read-only, below the container's root.

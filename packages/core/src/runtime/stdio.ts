@@ -1,5 +1,6 @@
-import { AT, ERRNO, FS_MAGIC, MONITOR, O, RESOLVE, type Reg, type Steps, TIOC } from "@bantubox/ffi";
+import { AT, ERRNO, FS_MAGIC, MONITOR, O, RESOLVE, type Reg, S_IF, type Steps, TIOC } from "@bantubox/ffi";
 import type { Build } from "./build.ts";
+import { DEV_NULL } from "./paths.ts";
 import type { User } from "./spec.ts";
 import { TAG } from "./tags.ts";
 
@@ -57,13 +58,11 @@ export function closeContainerEnds({ plan }: Build, pipes: Pipes): void {
 }
 
 /** Puts the pipes at 0, 1 and 2. They belong to the container's user, who may open them again by /dev/stdout. */
-export function usePipes({ scratch }: Build, steps: Steps, pipes: Pipes, user: User): void {
+export function usePipes(build: Build, steps: Steps, pipes: Pipes, user: User): void {
+  const { scratch } = build;
   let stdin = pipes.stdin?.[0];
   if (stdin === undefined) {
-    steps
-      .sys("openat", AT.FDCWD, "/dev/null", O.RDONLY | O.CLOEXEC)
-      .into(scratch)
-      .tag(TAG.DEVICE);
+    openNull(build, steps);
     stdin = scratch;
   }
   const ends = [stdin, pipes.stdout?.[0], pipes.stderr?.[0]];
@@ -74,6 +73,22 @@ export function usePipes({ scratch }: Build, steps: Steps, pipes: Pipes, user: U
     steps.sys("dup3", end, fd, 0);
   });
   if (pipes.stdin === undefined) steps.sys("close", scratch);
+}
+
+/**
+ * Opens the container's own /dev/null. An image's volume or the container may
+ * have put anything there: a link to a descriptor of ours that leads to the
+ * host, a file that only our privileges open, or a pipe that is waited for.
+ */
+function openNull({ plan, scratch }: Build, steps: Steps): void {
+  const how = new Uint32Array(new ArrayBuffer(24));
+  how[0] = O.RDONLY | O.NONBLOCK | O.NOCTTY | O.CLOEXEC;
+  how[4] = RESOLVE.NO_MAGICLINKS;
+  steps
+    .sys("openat2", AT.FDCWD, "/dev/null", plan.bytes(new Uint8Array(how.buffer)), 24)
+    .into(scratch)
+    .tag(TAG.DEVICE);
+  steps.builtin("checkType", scratch, S_IF.CHR, DEV_NULL).tag(TAG.DEVICE);
 }
 
 /**
