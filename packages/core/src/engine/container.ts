@@ -75,7 +75,8 @@ export function findContainer(engine: Engine, text: string): Container | undefin
   const [row, another] = database
     .query<Row, [string, string]>("SELECT * FROM container WHERE id >= ?1 AND id < ?2 LIMIT 2")
     .all(text, `${text}g`);
-  const rowless = allRowless(engine, text);
+  // One that is just being renamed has both.
+  const rowless = allRowless(engine, text).filter(({ id }) => id !== row?.id);
   if (another !== undefined || rowless.length + (row === undefined ? 0 : 1) > 1) {
     throw new BoxError("container-ambiguous", `Cannot tell which container "${text}" is: several IDs begin so`, {
       hint: 'Write more of the ID, as "bb ps -a --no-trunc" shows it',
@@ -139,9 +140,11 @@ function fromRow(row: Row): Container {
  */
 export function readSpec(engine: Engine, { id, name }: Container): Spec {
   try {
-    return JSON.parse(readTextSync(`${containerDirectory(engine, id)}/config.json`)) as Spec;
+    const spec = JSON.parse(readTextSync(`${containerDirectory(engine, id)}/config.json`)) as Partial<Spec> | null;
+    if (spec?.process && spec.root && spec.mounts && spec.linux) return spec as Spec;
+    throw new SyntaxError("it is not the config.json of a container");
   } catch (error) {
-    if (!isErrno(error, "ENOENT") && !(error instanceof SyntaxError)) throw error;
+    if (!isErrno(error, "ENOENT", "EISDIR") && !(error instanceof SyntaxError)) throw error;
     throw new BoxError("broken-container", `Cannot read container "${name}": its config.json is missing or damaged`, {
       cause: error,
       hint: `Remove it with "bb rm -f ${name}"`,

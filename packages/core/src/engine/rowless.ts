@@ -17,10 +17,11 @@ export function recordPath(engine: Engine, id: string): string {
 export function readRowless(engine: Engine, id: string): Container | undefined {
   const text = readIfThere(recordPath(engine, id));
   if (text === undefined) return undefined;
+  // Its maker was killed while it wrote: nothing runs yet, and it is swept like any directory that nobody knows.
   try {
-    return JSON.parse(text) as Container;
+    const container = JSON.parse(text) as Partial<Container> | null;
+    return container?.id === id && container.launch !== undefined ? (container as Container) : undefined;
   } catch {
-    // Its maker was killed while it wrote: nothing runs yet, and it is swept like any directory that nobody knows.
     return undefined;
   }
 }

@@ -15,6 +15,9 @@ export type Status =
       readonly isOomKilled: boolean;
     };
 
+/** Nobody was left to see it end. */
+const ENDED_UNSEEN: Status = { state: "exited", exitCode: 255, finishedMs: undefined, isOomKilled: false };
+
 /**
  * Looks at the container itself: a row never says whether something runs.
  *
@@ -33,7 +36,7 @@ export function readStatus(engine: Engine, { id, startedMs }: { id: string; star
   // Whoever starts a container has its lock before there is a process to see.
   if (startedMs === undefined || isLocked(engine, id)) return { state: "created" };
   // Its monitor was killed before it could write the record, or the machine went down.
-  return { state: "exited", exitCode: 255, finishedMs: undefined, isOomKilled: false };
+  return ENDED_UNSEEN;
 }
 
 function isLocked(engine: Engine, id: string): boolean {
@@ -55,10 +58,11 @@ export function parseStat(line: string): [number, string, string] {
   return [Number(line.slice(0, line.indexOf(" "))), rest[19] ?? "", rest[0] ?? ""];
 }
 
-/** The exit record: `<wait status> <ns since the epoch>`, then the memory group's events. */
+/** The exit record: `<wait status> <ns since the epoch>`, then the memory group's events. One that a power cut has torn tells nothing. */
 function parseExit(text: string): Status {
   const [first = "", ...events] = text.split("\n");
-  const [status = "", ns = ""] = first.split(" ");
+  const [, status, ns] = /^([0-9]+) ([0-9]+)$/.exec(first) ?? [];
+  if (status === undefined) return ENDED_UNSEEN;
   const oom = events.find((line) => line.startsWith("oom_kill "));
   return {
     state: "exited",
