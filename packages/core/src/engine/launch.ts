@@ -34,9 +34,14 @@ export function takeForStart(engine: Engine, container: Container): Created {
     readSpec(engine, container);
     throw new BoxError("already-running", `Cannot start "${container.name}": it is already running`);
   }
-  const spec = readSpec(engine, container);
-  engine.database.query("UPDATE container SET started_ms = ? WHERE id = ?").run(Date.now(), container.id);
-  return { container, lock, spec, cgroupHost: detectCgroups() };
+  try {
+    const spec = readSpec(engine, container);
+    engine.database.query("UPDATE container SET started_ms = ? WHERE id = ?").run(Date.now(), container.id);
+    return { container, lock, spec, cgroupHost: detectCgroups() };
+  } catch (error) {
+    lock.close();
+    throw error;
+  }
 }
 
 /** The lock of a container that does not run. Its last monitor may still be clearing up, and others look at it. */

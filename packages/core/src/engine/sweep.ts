@@ -86,14 +86,19 @@ export function sweepAll(engine: Engine): void {
   }
 }
 
-/** Kills, frees and removes everything of a container, whatever of it there is. The caller holds its lock. */
+/**
+ * Kills, frees and removes everything of a container, whatever of it there is. The caller holds its lock.
+ *
+ * The row goes before the directory: a directory without one is swept, and until it is gone nobody can make
+ * another of its name.
+ */
 export function removeCompletely(engine: Engine, id: string, withVolumes = true): void {
   const host = detectCgroups();
   killCgroup(host, cgroupPath(id));
   removeCgroup(host, cgroupPath(id));
   nodeFs().rmSync(runDirectory(engine, id), { recursive: true, force: true });
-  nodeFs().rmSync(containerDirectory(engine, id), { recursive: true, force: true });
   removeRows(engine, id, withVolumes);
+  nodeFs().rmSync(containerDirectory(engine, id), { recursive: true, force: true });
 }
 
 function hasRow({ database }: Engine, id: string): boolean {
