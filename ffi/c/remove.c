@@ -16,6 +16,8 @@ struct entry {
 };
 
 #define ENTRIES_BYTES 4096
+#define NAME_BYTES 256
+#define DEPTH 32 /* how far down descriptors are kept open */
 #define AT_REMOVEDIR 0x200
 
 static int is_dot(const char *name)
@@ -67,41 +69,71 @@ static long empty_of_files(int dir, char *found, size_t found_bytes)
 	return n;
 }
 
+/* Moves a directory that lies too deep up to where the removal began, under a name that is free there. */
+static long lift(int from, const char *name, int top)
+{
+	static uint64_t number;
+	char fresh[32] = ".lifted-";
+	long error;
+
+	do {
+		decimal(fresh + 8, number++);
+		error = SYS_5(__NR_renameat2, from, name, top, fresh, 0);
+	} while (error == -EEXIST || error == -ENOTEMPTY || error == -ENOTDIR);
+	return error;
+}
+
 /*
- * Goes down without recursion and without a stack of descriptors: depth is the
- * container's choice. Coming up through ".." is safe because nobody else can
- * reach the tree any more: its container has ended and its parent is ours alone.
+ * Empties the directory `top` without recursion. The way up is kept as open
+ * descriptors, never looked up as "..": somebody to whom the container has
+ * passed a directory of its root may still move what lies below, and ".."
+ * would then lead past the top and on to the host. Depth is the container's
+ * choice, so what lies deeper than the table is moved up first.
  */
+static long empty_tree(int top)
+{
+	char found[NAME_BYTES];
+	int way[DEPTH] = {top};
+	size_t at = 0;
+	long result;
+
+	for (;;) {
+		result = empty_of_files(way[at], found, sizeof(found));
+		/* Removed by somebody else: there is nothing in it either. */
+		if (result == -ENOENT)
+			result = 0;
+		if (result == 0 && at == 0)
+			return 0;
+		if (result == 0) {
+			/* Up again: the directory just emptied goes with the next pass's rmdir. */
+			sys_close(way[at--]);
+			continue;
+		}
+		if (result > 0 && at + 1 == DEPTH)
+			result = lift(way[at], found, top);
+		else if (result > 0 && (result = open_directory(way[at], found)) >= 0)
+			way[++at] = (int)result;
+		/* Moved by somebody else meanwhile: the next pass sees what is there. */
+		if (result < 0 && result != -ENOENT)
+			break;
+	}
+	while (at > 0)
+		sys_close(way[at--]);
+	return result;
+}
+
 long remove_tree(int dirfd, const char *name)
 {
-	char found[256];
-	long error = SYS_3(__NR_unlinkat, dirfd, name, AT_REMOVEDIR), dir;
-	uint64_t depth = 0;
+	long error = SYS_3(__NR_unlinkat, dirfd, name, AT_REMOVEDIR), top;
 
 	if (error == -ENOTDIR)
 		error = SYS_3(__NR_unlinkat, dirfd, name, 0);
 	if (!error || error == -ENOENT)
 		return 0;
-	dir = open_directory(dirfd, name);
-	if (dir < 0)
-		return dir;
-	for (;;) {
-		long next, result = empty_of_files((int)dir, found, sizeof(found));
-
-		if (result < 0) {
-			sys_close((int)dir);
-			return result;
-		}
-		if (result == 0 && depth == 0)
-			break;
-		next = result ? open_directory((int)dir, found) : open_directory((int)dir, "..");
-		sys_close((int)dir);
-		if (next < 0)
-			return next;
-		dir = next;
-		/* Up again: the directory just emptied goes with the next pass's rmdir. */
-		depth = result ? depth + 1 : depth - 1;
-	}
-	sys_close((int)dir);
-	return SYS_3(__NR_unlinkat, dirfd, name, AT_REMOVEDIR);
+	top = open_directory(dirfd, name);
+	if (top < 0)
+		return top;
+	error = empty_tree((int)top);
+	sys_close((int)top);
+	return error ? error : SYS_3(__NR_unlinkat, dirfd, name, AT_REMOVEDIR);
 }
