@@ -85,6 +85,15 @@ describe("kill -9", () => {
     await store.ok(["rm", "-f", "box"]);
   });
 
+  test("of the monitor: with --init, too, the container goes on", async () => {
+    await using store = await newStore();
+    const id = await store.ok(["run", "-d", "--init", "--name", "box", "--network", "none", image, "sleep", "600"]);
+    const pid = await pidOf(store);
+    process.kill(parentOf(pid), "SIGKILL");
+    await until("the monitor is gone", () => parentOf(pid) === 1);
+    expect(await store.ok(["exec", id, "echo", "inside"])).toBe("inside");
+  });
+
   test("of the monitor in front of a client: the client says so and ends with 255", async () => {
     await using store = await newStore();
     const command = ["run", "--name", "box", "--network", "none", image, "sleep", "600"];

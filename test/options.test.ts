@@ -154,6 +154,15 @@ describe("volumes", () => {
     await store.ok(["wait", id]);
     await store.ok(["rm", "-v", id]);
     expect(volumes()).toEqual(["kept"]);
+    // Options are looked at before anything is made.
+    for (const bad of [
+      ["-w", "relative"],
+      ["-u", "nobody-knows"],
+      ["--cidfile", "/dev/null"],
+    ]) {
+      expect((await bb(store, "-v", "/anonymous", ...bad, root, "true")).code).toBe(125);
+    }
+    expect(volumes()).toEqual(["kept"]);
   });
 });
 
@@ -169,6 +178,18 @@ describe("users", () => {
     expect(await of("user:wheel")).toEqual(["1000", "10", "10", "/home/user"]);
     expect(await of("4242:4243")).toEqual(["4242", "4243", "4243", "/"]);
     expect(await of("4242")).toEqual(["4242", "0", "0", "/"]);
+  });
+
+  test("see the root, its files and volumes whatever umask the caller has", async () => {
+    await using store = await newStore();
+    const script = [
+      "sh",
+      "-c",
+      "cat /etc/hosts > /dev/null && cat /proc/self/cgroup > /dev/null && ls -d /data/. /sys/fs/cgroup/*/.",
+    ];
+    const args = ["run", "--rm", "--network", "none", "-u", "1000", "-v", "data:/data", root, ...script];
+    const { code, stderr } = await run(["sh", "-c", 'umask 077; exec "$@"', "sh", ...store.command, ...args]);
+    expect([code, stderr]).toEqual([0, ""]);
   });
 
   test("of the image, and exec's own", async () => {

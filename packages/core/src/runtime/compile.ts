@@ -121,6 +121,8 @@ function compilePrepare(
   const { plan } = build;
   const steps = plan.prepare;
   const directoryFlags = O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
+  // The caller's may keep the container's own users from its files and groups.
+  steps.sys("umask", 0o022);
   steps.sys("fcntl", context.lockFd, F_DUPFD_CLOEXEC, FIRST_FREE).into(registers.directory).tag(TAG.STATE);
   steps.sys("close", context.lockFd);
   steps.sys("mkdirat", AT.FDCWD, context.runDirectory, 0o700).tolerate(ERRNO.EEXIST).tag(TAG.STATE);
@@ -256,6 +258,8 @@ function runUnderInit(build: Build, { spec, stdio }: StartContext): void {
   const { child, inner } = plan;
   child.builtin("closeOthers").tag(TAG.STATE);
   child.builtin("fork", SECTION.INNER, 0, -1).into(scratch).tag(TAG.STATE);
+  // From here on it lives as long as the command, which itself waits until the start is on record.
+  child.sys("prctl", PR.SET_PDEATHSIG, 0, 0, 0, 0);
   child.builtin("reap", scratch);
   // Its own process group, and the terminal's foreground, so that ^C reaches it once and not through PID 1 again.
   inner.sys("setpgid", 0, 0).tag(TAG.STATE);
