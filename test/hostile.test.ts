@@ -103,6 +103,15 @@ describe("RT-05: /proc and /sys are real, or nothing starts", () => {
     });
   }
 
+  test("what covers /proc by way of a link is noticed", async () => {
+    await using store = await newStore();
+    const root = await rootIn(store);
+    symlinkSync("proc", join(root, "link"));
+    const { code, stderr } = await bb(store, "--tmpfs", "/link", root, "true");
+    expect(code).toBe(125);
+    expect(stderr).toContain("Cannot use the container's /proc or /dev/pts: something else covers it");
+  });
+
   test("no mount of the user's goes below /proc, nor an image's volume", async () => {
     await using store = await newStore();
     for (const target of ["/proc", "/proc/self", "/x/../proc/sys"]) {

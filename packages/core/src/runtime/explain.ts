@@ -180,6 +180,9 @@ function explainRoot(step: ReadStep, error: string): Words {
 }
 
 function explainMount(step: ReadStep, error: string, target: string | undefined): Words {
+  if (step.name === "checkFs") {
+    return { code: "mount-failed", message: "Cannot use the container's /proc or /dev/pts: something else covers it" };
+  }
   const where = target === undefined ? "" : ` on "${target}"`;
   const source = step.name === "open_tree" && step.args[1] ? ` "${step.args[1]}"` : "";
   const hints: Record<string, string> = {

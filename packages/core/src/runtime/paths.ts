@@ -1,6 +1,8 @@
-import { AT, ERRNO, FS_MAGIC, MOUNT_ATTR, MOVE_MOUNT, MS, O, OPEN_TREE, RESOLVE, S_IF } from "@bantubox/ffi";
+import { AT, ERRNO, FS_MAGIC, MOUNT_ATTR, MOVE_MOUNT, MS, O, OPEN_TREE, RESOLVE, type Reg, S_IF } from "@bantubox/ffi";
 import { type Build, mountAttributes } from "./build.ts";
 import { TAG } from "./tags.ts";
+
+const PROC = "/proc/";
 
 /** makedev(1, 3) as BUILTIN_CHECK_TYPE has it. */
 export const DEV_NULL = (1 << 8) | 3;
@@ -18,7 +20,18 @@ export function protectPaths(
   { masked, readonly, directory }: { masked: readonly string[]; readonly: readonly string[]; directory: string },
 ): void {
   const { plan, root, scratch, tree } = build;
+  if (masked.length === 0 && readonly.length === 0) return;
   const steps = plan.child;
+  const how = new Uint32Array(new ArrayBuffer(24));
+  how[0] = O.PATH | O.CLOEXEC;
+  how[4] = RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS;
+  const openHow = plan.bytes(new Uint8Array(how.buffer));
+  // Another container that shares the root may move directories of it about: what counts is the real /proc, wherever it is.
+  const proc = plan.register();
+  steps.sys("openat2", root, "/proc", openHow, 24).into(proc).tag(TAG.MOUNT);
+  steps.builtin("checkFs", proc, FS_MAGIC.PROC).tag(TAG.MOUNT);
+  const place = (path: string): [Reg, string] =>
+    path.startsWith(PROC) ? [proc, path.slice(PROC.length)] : [root, path];
   if (masked.length > 0) {
     const empty = plan.register();
     const nothing = plan.register();
@@ -39,19 +52,18 @@ export function protectPaths(
     // Before Linux 6.15 only what is attached can be copied: it lies on the host's side, which goes with the old root.
     const flags = MOVE_MOUNT.F_EMPTY_PATH;
     steps.sys("move_mount", empty, "", AT.FDCWD, directory, flags).tag(TAG.MOUNT);
-    for (const path of masked) steps.builtin("mask", root, path, nothing, empty).tag(TAG.MOUNT);
+    for (const path of masked) steps.builtin("mask", ...place(path), nothing, empty).tag(TAG.MOUNT);
     steps.sys("close", empty);
     steps.sys("close", nothing);
   }
-  if (readonly.length === 0) return;
   const attributes = mountAttributes(plan, MOUNT_ATTR.RDONLY, 0, MS.PRIVATE);
-  const how = new Uint32Array(new ArrayBuffer(24));
-  how[0] = O.PATH | O.CLOEXEC;
-  how[4] = RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS;
-  const openHow = plan.bytes(new Uint8Array(how.buffer));
   const flags = AT.EMPTY_PATH | AT.RECURSIVE;
   for (const path of readonly) {
-    steps.sys("openat2", root, path, openHow, 24).into(scratch).tolerate(ERRNO.ENOENT, 5).tag(TAG.MOUNT);
+    steps
+      .sys("openat2", ...place(path), openHow, 24)
+      .into(scratch)
+      .tolerate(ERRNO.ENOENT, 5)
+      .tag(TAG.MOUNT);
     steps
       .sys("open_tree", scratch, "", OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | flags)
       .into(tree)
@@ -61,6 +73,7 @@ export function protectPaths(
     steps.sys("close", tree);
     steps.sys("close", scratch);
   }
+  steps.sys("close", proc);
 }
 
 /** Writes a file of procfs in the child, before it leaves the host's root, whose /proc is the real one. */
