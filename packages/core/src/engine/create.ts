@@ -19,7 +19,7 @@ import { parseSignal } from "./signals.ts";
 import { removeRows, sweepEnded } from "./sweep.ts";
 import { resolveMounts, type UserMounts } from "./user-mounts.ts";
 import { type Identity, resolveUser } from "./users.ts";
-import { volumeDirectory } from "./volumes.ts";
+import { linkVolumes, makeVolumeDirectory, type VolumeMount, volumeDirectory } from "./volumes.ts";
 
 /** A container that exists, and what its start would otherwise have to read again. */
 export interface Created {
@@ -82,9 +82,13 @@ export async function makeContainer(
   try {
     const row = { id, source, isStarted, volumes: userMounts.volumes };
     const isRowless = isStarted && needsNoRow(options, network, userMounts);
-    const container = isRowless ? rowlessContainer(launch, row) : insertRow(engine, options, launch, row);
+    const made = isRowless
+      ? { container: rowlessContainer(launch, row), fresh: [] }
+      : insertRow(engine, options, launch, row);
+    const { container, fresh } = made;
     fillDirectory(engine, container, spec, isRowless);
-    await fillVolumes(engine, source, userMounts);
+    for (const { name } of userMounts.volumes) makeVolumeDirectory(engine, name);
+    await fillVolumes(engine, source, fresh);
     if (options.cidfile !== undefined) writeCidfile(options.cidfile, id);
     return { container, lock, spec, cgroupHost };
   } catch (error) {
@@ -229,7 +233,7 @@ interface NewRow {
   readonly id: string;
   readonly source: Source;
   readonly isStarted: boolean;
-  readonly volumes: readonly string[];
+  readonly volumes: readonly VolumeMount[];
 }
 
 /** Whether nothing of the container has to be unique or is allocated. */
@@ -258,7 +262,7 @@ function insertRow(
   options: ContainerOptions,
   launch: Launch,
   { id, source, isStarted, volumes }: NewRow,
-): Container {
+): { container: Container; fresh: readonly VolumeMount[] } {
   // Somebody may have called another container so, by the beginning of its ID.
   if (options.name !== undefined) forgetNames(engine);
   const { database } = engine;
@@ -279,12 +283,9 @@ function insertRow(
       if (options.name !== undefined) throw nameTaken(engine, options.name);
       container.name = `${randomName()}${i}`;
     }
-    for (const volume of volumes) {
-      database.query("INSERT OR IGNORE INTO container_volume (container, volume) VALUES (?, ?)").run(id, volume);
-    }
+    return linkVolumes(engine, id, volumes);
   });
-  write.immediate();
-  return container;
+  return { container, fresh: write.immediate() };
 }
 
 function nameTaken(engine: Engine, name: string): BoxError {
@@ -306,7 +307,7 @@ function fillDirectory(engine: Engine, container: Container, spec: Spec, isRowle
 }
 
 /** Copies what the image has at a new volume's place into it, as Docker does. */
-async function fillVolumes(engine: Engine, source: Source, { fresh }: UserMounts): Promise<void> {
+async function fillVolumes(engine: Engine, source: Source, fresh: readonly VolumeMount[]): Promise<void> {
   if (fresh.length === 0 || source.image.kind === "host") return;
   const { fillVolume } = await import("./fill-volume.ts");
   using root = openLayers(source.base, source.layers);

@@ -30,7 +30,6 @@ export function sweepEnded(engine: Engine, name: string | undefined): void {
 /** Forgets a container: its row, its lease, and the anonymous volumes that nobody else uses. */
 export function removeRows(engine: Engine, id: string, withVolumes = true): void {
   const { database } = engine;
-  releaseAddress(database, id);
   const volumes = withVolumes
     ? database
         .query<{ name: string }, [string]>(
@@ -39,11 +38,13 @@ export function removeRows(engine: Engine, id: string, withVolumes = true): void
         )
         .all(id)
     : [];
-  database.query("DELETE FROM container WHERE id = ?").run(id);
-  for (const { name } of volumes) {
-    database.query("DELETE FROM volume WHERE name = ?").run(name);
-    nodeFs().rmSync(`${engine.root}/volumes/${name}`, { recursive: true, force: true });
-  }
+  // Files first: as long as the rows are there, the next command knows what is to be finished.
+  for (const { name } of volumes) nodeFs().rmSync(`${engine.root}/volumes/${name}`, { recursive: true, force: true });
+  database.transaction(() => {
+    releaseAddress(database, id);
+    database.query("DELETE FROM container WHERE id = ?").run(id);
+    for (const { name } of volumes) database.query("DELETE FROM volume WHERE name = ?").run(name);
+  })();
 }
 
 /**

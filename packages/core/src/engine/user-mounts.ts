@@ -3,24 +3,16 @@ import { FILE_OPTION } from "../runtime/mounts.ts";
 import type { Mount } from "../runtime/spec.ts";
 import type { Engine } from "./engine.ts";
 import type { MountOption } from "./options.ts";
-import { bindSource, ensureVolume, volumeDirectory } from "./volumes.ts";
-
-/** A volume that this container brought into being: it is given what the image has at its place. */
-interface NewVolume {
-  readonly name: string;
-  readonly target: string;
-}
+import { bindSource, nameVolume, type VolumeMount, volumeDirectory } from "./volumes.ts";
 
 export interface UserMounts {
   readonly mounts: readonly Mount[];
-  /** All volumes of the container, by name. */
-  readonly volumes: readonly string[];
-  readonly fresh: readonly NewVolume[];
+  readonly volumes: readonly VolumeMount[];
 }
 
 /**
  * Turns `-v`, `--mount`, `--tmpfs` and the image's VOLUMEs into mounts of
- * config.json, outer ones before what lies in them.
+ * config.json, outer ones before what lies in them. Volumes are named, not made.
  *
  * @throws {BoxError} `bad-mount`, `no-such-path`, `bad-name`
  */
@@ -42,16 +34,15 @@ export function resolveMounts(
     if (!byTarget.has(target)) byTarget.set(target, { type: "volume", source: "", target });
   }
   const mounts: Mount[] = [];
-  const volumes: string[] = [];
-  const fresh: NewVolume[] = [];
+  const volumes: VolumeMount[] = [];
   const sorted = [...byTarget].sort(([a], [b]) => depth(a) - depth(b));
   for (const [target, option] of sorted) {
     if (option.type === "tmpfs") mounts.push(tmpfsMount(target, option));
     else if (option.type === "bind") mounts.push(bindMount(target, option));
     else {
-      const { name, isNew } = ensureVolume(engine, option.source ?? "");
-      volumes.push(name);
-      if (isNew) fresh.push({ name, target });
+      const { source = "" } = option;
+      const name = nameVolume(source);
+      volumes.push({ name, isAnonymous: source === "", target });
       const access = option.readOnly ? ["ro"] : [];
       mounts.push({
         destination: target,
@@ -61,7 +52,7 @@ export function resolveMounts(
       });
     }
   }
-  return { mounts, volumes, fresh };
+  return { mounts, volumes };
 }
 
 function depth(path: string): number {

@@ -8,32 +8,49 @@ export function volumeDirectory({ root }: Engine, name: string): string {
   return `${root}/volumes/${name}/_data`;
 }
 
+/** A volume of a container's, before it is known whether it exists. */
+export interface VolumeMount {
+  readonly name: string;
+  readonly isAnonymous: boolean;
+  /** Where it is mounted. */
+  readonly target: string;
+}
+
+/** @param name Empty: an anonymous one, named at random. @throws {BoxError} `bad-name` */
+export function nameVolume(name: string): string {
+  if (name === "") return Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");
+  if (NAME.test(name)) return name;
+  throw new BoxError("bad-name", `Cannot make volume ${JSON.stringify(name)}: the name is not valid`, {
+    hint: "Use letters, digits, '_', '.' and '-'; a host directory starts with '/' or './'",
+  });
+}
+
 /**
- * Sees to it that a volume exists.
+ * Gives a container its volumes: part of the transaction that makes its row, so that none is ever nobody's.
  *
- * @param name Empty: an anonymous one, named at random.
- * @returns Its name, and whether it was made by this call and waits for the image's files.
- * @throws {BoxError} `bad-name`
+ * @returns Those that are made by this call, and wait for the image's files.
  */
-export function ensureVolume(engine: Engine, name: string): { name: string; isNew: boolean } {
-  if (name !== "" && !NAME.test(name)) {
-    throw new BoxError("bad-name", `Cannot make volume ${JSON.stringify(name)}: the name is not valid`, {
-      hint: "Use letters, digits, '_', '.' and '-'; a host directory starts with '/' or './'",
-    });
+export function linkVolumes({ database }: Engine, id: string, volumes: readonly VolumeMount[]): VolumeMount[] {
+  const fresh: VolumeMount[] = [];
+  for (const volume of volumes) {
+    const { changes } = database
+      .query("INSERT OR IGNORE INTO volume (name, created_ms, anonymous) VALUES (?, ?, ?)")
+      .run(volume.name, Date.now(), volume.isAnonymous ? 1 : 0);
+    if (changes > 0) fresh.push(volume);
+    database.query("INSERT OR IGNORE INTO container_volume (container, volume) VALUES (?, ?)").run(id, volume.name);
   }
-  const isAnonymous = name === "";
-  const actual = isAnonymous ? Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex") : name;
-  const { changes } = engine.database
-    .query("INSERT OR IGNORE INTO volume (name, created_ms, anonymous) VALUES (?, ?, ?)")
-    .run(actual, Date.now(), isAnonymous ? 1 : 0);
-  const directory = volumeDirectory(engine, actual);
-  mkdirSync(directory.slice(0, -"/_data".length), { recursive: true, mode: 0o701 });
+  return fresh;
+}
+
+/** Makes the directory of a volume that has a row, where it is missing. */
+export function makeVolumeDirectory(engine: Engine, name: string): void {
+  const directory = volumeDirectory(engine, name);
+  mkdirSync(directory.slice(0, -"/_data".length), { recursive: true, mode: 0o700 });
   try {
     mkdirSync(directory, { mode: 0o755 });
   } catch (error) {
     if (!isErrno(error, "EEXIST")) throw error;
   }
-  return { name: actual, isNew: changes > 0 };
 }
 
 /** The type of a bind's source; a missing one is made as a directory where that was asked for. */
