@@ -43,6 +43,12 @@ test("a failed exec takes nothing away from a --rm container that goes on", asyn
   expect(await store.ok(["exec", "box", "ls", "/data"])).toBe("file");
 });
 
+test("-t brings a TERM, unless the container has one", async () => {
+  await using store = await newStore();
+  await newBox(store, "-e", "TERM=vt100");
+  expect(await store.ok(["exec", "-t", "box", "sh", "-c", "echo $TERM"])).toBe("vt100\r");
+});
+
 test("-i passes standard input on; without it there is none", async () => {
   await using store = await newStore();
   await newBox(store);

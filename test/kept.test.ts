@@ -112,6 +112,11 @@ test("an exec of one kind goes to whoever has the name now", async () => {
   expect((await store.bb(["exec", "web", "hostname"])).stderr).toContain("not running");
   await store.ok(["start", "web"]);
   expect(await host("web")).toBe(two.slice(0, 12));
+  // The beginning of an ID may be another's too next time.
+  expect([await host(two), await host(two.slice(0, 12)), await host(two.slice(0, 8))]).toEqual(
+    [two, two, two].map((id) => id.slice(0, 12)),
+  );
+  expect(readdirSync(join(store.runRoot, "names")).sort()).toEqual([two.slice(0, 12), two, "old", "web"].sort());
 });
 
 test("a kept exec passes input, output and the status on", async () => {

@@ -263,8 +263,6 @@ function insertRow(
   launch: Launch,
   { id, source, isStarted, volumes }: NewRow,
 ): { container: Container; fresh: readonly VolumeMount[] } {
-  // Somebody may have called another container so, by the beginning of its ID.
-  if (options.name !== undefined) forgetNames(engine);
   const { database } = engine;
   const createdMs = Date.now();
   const container = {
@@ -285,7 +283,10 @@ function insertRow(
     }
     return linkVolumes(engine, id, volumes);
   });
-  return { container, fresh: write.immediate() };
+  const fresh = write.immediate();
+  // Somebody may have called another container so, by the beginning of its ID.
+  if (options.name !== undefined) forgetNames(engine);
+  return { container, fresh };
 }
 
 function nameTaken(engine: Engine, name: string): BoxError {

@@ -2,11 +2,11 @@ import { detectCgroups, freezerFiles, isFrozen, planCgroup } from "@bantubox/cgr
 import { BoxError, type Fd } from "@bantubox/ffi";
 import { compileExec, type ExecContext } from "../runtime/compile-exec.ts";
 import type { Capabilities, Process, Spec, User } from "../runtime/spec.ts";
-import { type Container, getContainer, readSpec } from "./container.ts";
+import { type Container, findContainer, getContainer, readSpec } from "./container.ts";
 import { parseDetachKeys } from "./detach-keys.ts";
 import { cgroupPath, type Engine } from "./engine.ts";
 import { openDirectory } from "./image-root.ts";
-import { keepExec } from "./kept-exec.ts";
+import { forgetNames, keepExec } from "./kept-exec.ts";
 import type { ExecOptions } from "./options.ts";
 import { becomePlan, explainCommand, PASSED_FD, passAs, SPAWNED_FDS, spawnPlan } from "./plan-process.ts";
 import { getProcess } from "./process.ts";
@@ -27,7 +27,8 @@ export async function execNew(
   const { container, spec, context, pidfd, freezers } = await prepare(engine, idOrName, options, true);
   const failed = explainCommand(engine, container);
   const plan = compileExec({ ...context, spec, pidfd: PASSED_FD, failed });
-  if (key !== undefined) keepExec(engine, idOrName, container.id, key, { freezers }, plan);
+  const isNamed = key !== undefined && keepExec(engine, idOrName, container, key, { freezers }, plan);
+  if (isNamed && findContainer(engine, idOrName)?.id !== container.id) forgetNames(engine);
   passAs(pidfd, PASSED_FD);
   return await becomePlan(plan);
 }
@@ -82,8 +83,8 @@ function processOf(container: Container, spec: Spec, options: ExecOptions, pid: 
   const own = spec.process;
   const identity = options.user === undefined ? undefined : resolveIn(pid, options.user);
   const user = identity?.user ?? own.user;
-  const env = mergeEnvironment(own.env, [
-    ...(options.tty ? ["TERM=xterm"] : []),
+  const terminal = options.tty ? ["TERM=xterm"] : [];
+  const env = mergeEnvironment(terminal.concat(own.env), [
     ...(identity === undefined ? [] : [`HOME=${identity.home}`]),
     ...(options.env ?? []),
   ]);

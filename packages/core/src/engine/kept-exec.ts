@@ -1,7 +1,8 @@
 import { AT, allocate, attempt, cstr, Fd, isErrno, nodeFs, readIfThere } from "@bantubox/ffi";
 import { RECORD } from "../runtime/records.ts";
+import type { Container } from "./container.ts";
 import { type Engine, runDirectory } from "./engine.ts";
-import { buildOf, readKept, writeKept } from "./kept-file.ts";
+import { buildOf, NOT_KEPT, readKept, writeKept } from "./kept-file.ts";
 import type { ExecOptions } from "./options.ts";
 import { isAlive, parseStat } from "./status.ts";
 
@@ -11,7 +12,7 @@ import { isAlive, parseStat } from "./status.ts";
  * the handle on its process, whose number is always the same.
  *
  * `names/TEXT` remembers which container somebody called TEXT, so that no
- * database has to be asked; `forgetName` takes it back when that may change.
+ * database has to be asked; `forgetNames` takes it back when that may have changed.
  */
 export interface KeptExec {
   readonly pidfd: Fd;
@@ -24,6 +25,8 @@ interface Facts {
 }
 
 const ID_LENGTH = 64;
+/** What `ps` shows of an ID. */
+const SHORT_LENGTH = 12;
 
 /** The key of an exec whose plan can be kept: users are looked up in the container, which may change. */
 export function execKey(options: ExecOptions): string | undefined {
@@ -50,22 +53,38 @@ export function recallExec(engine: Engine, text: string, key: string): KeptExec 
   return undefined;
 }
 
-/** Keeps the plan of an exec into container `id`, which was called `text`. */
-export function keepExec(engine: Engine, text: string, id: string, key: string, facts: Facts, plan: Uint8Array): void {
+/**
+ * Keeps the plan of an exec into a container, which was called `text`.
+ *
+ * @returns Whether it is remembered under that name from now on: then the caller looks once more whether it still has
+ * it, since whoever gave it away may have made all names forgotten just before.
+ */
+export function keepExec(
+  engine: Engine,
+  text: string,
+  { id, name }: Container,
+  key: string,
+  facts: Facts,
+  plan: Uint8Array,
+): boolean {
   const fs = nodeFs();
   try {
     writeKept(runDirectory(engine, id), key, facts, plan);
-    if (!isPlainName(text) || readName(engine, text) === id) return;
+    // The short beginning of an ID may be another container's too by the next time.
+    if (!(text === name || (id.startsWith(text) && text.length >= SHORT_LENGTH)) || readName(engine, text) === id)
+      return false;
     fs.mkdirSync(`${engine.runRoot}/names`, { mode: 0o700, recursive: true });
     fs.rmSync(`${engine.runRoot}/names/${text}`, { force: true });
     fs.symlinkSync(id, `${engine.runRoot}/names/${text}`);
+    return true;
   } catch (error) {
     // The container ended meanwhile, or another exec was faster: nothing depends on it.
-    if (!isErrno(error, "ENOENT", "EEXIST")) throw error;
+    if (!isErrno(error, "EEXIST", ...NOT_KEPT)) throw error;
   }
+  return false;
 }
 
-/** Forgets all that containers were called, before any of them is called otherwise. */
+/** Forgets all that containers were called, once one of them is called otherwise: by then everybody finds it so. */
 export function forgetNames({ runRoot }: Engine): void {
   nodeFs().rmSync(`${runRoot}/names`, { recursive: true, force: true });
 }

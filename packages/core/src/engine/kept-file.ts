@@ -35,6 +35,9 @@ export function readKept<T>(directory: string, key: string): { facts: T; plan: U
   }
 }
 
+/** What keeps nobody from his container: its directory went meanwhile, or there is no room. */
+export const NOT_KEPT = ["ENOENT", "ENOSPC", "EDQUOT", "EROFS", "EMFILE", "ENFILE", "ENOMEM"] as const;
+
 /** Keeps a plan: whoever reads it finds it whole, or not at all. */
 export function writeKept(directory: string, key: string, facts: object, plan: Uint8Array): void {
   const [name, json] = [Buffer.from(key), Buffer.from(JSON.stringify(facts))];

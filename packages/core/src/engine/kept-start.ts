@@ -16,7 +16,7 @@ import type { Image } from "@bantubox/image/store";
 import type { Container } from "./container.ts";
 import { containerDirectory, type Engine } from "./engine.ts";
 import { openDirectory } from "./image-root.ts";
-import { buildOf, readKept, writeKept } from "./kept-file.ts";
+import { buildOf, NOT_KEPT, readKept, writeKept } from "./kept-file.ts";
 import { makeLocked } from "./lock.ts";
 import { nameOf } from "./names.ts";
 import type { ContainerOptions } from "./options.ts";
@@ -95,7 +95,7 @@ export function keep({ runRoot }: Engine, key: string, start: Pick<KeptStart, "c
     writeKept(directory, key, facts, plan);
   } catch (error) {
     // Forgotten by another command meanwhile, or no room: the next start compiles its plan again.
-    if (!isErrno(error, "ENOENT", "ENOSPC", "EDQUOT", "EROFS", "EMFILE", "ENFILE", "ENOMEM")) throw error;
+    if (!isErrno(error, ...NOT_KEPT)) throw error;
   }
 }
 

@@ -67,7 +67,13 @@ async function takeEnded(engine: Engine, container: Container, force: boolean): 
 export function renameContainer(engine: Engine, idOrName: string, name: string): void {
   checkName(name);
   const container = getContainer(engine, idOrName);
+  // Before as well: a command that is killed in between has at most given a name away that nobody remembers.
   forgetNames(engine);
+  giveName(engine, container, name);
+  forgetNames(engine);
+}
+
+function giveName(engine: Engine, container: Container, name: string): void {
   if (readRowless(engine, container.id) !== undefined) {
     // A name has to be unique, so from now on it needs a row.
     if (!writeRow(engine, { ...container, name }, container.imageName)) throw nameTaken(container.name, name);
