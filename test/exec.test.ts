@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { busyboxRoot, newStore, type Store, until } from "./harness.ts";
+import { busyboxRoot, newStore, run, type Store, until } from "./harness.ts";
 
 const image = await busyboxRoot();
 
@@ -75,6 +75,18 @@ test("a process of exec has the container's environment, namespaces and groups, 
   expect(await store.ok(["exec", "box", "sh", "-c", status, "self"])).toBe(
     await store.ok(["exec", "box", "sh", "-c", status, "1"]),
   );
+});
+
+test("a process of exec has nothing of its caller's: neither its standing when memory runs out nor its network", async () => {
+  await using store = await newStore();
+  await newBox(store, "--network", "host");
+  const show = "cat /proc/self/oom_score_adj; readlink /proc/self/ns/net; readlink /proc/1/ns/net";
+  const args = ["unshare", "-n", ...store.command, "exec", "box", "sh", "-c", show];
+  const { stdout } = await run(["sh", "-c", 'echo 300 > /proc/self/oom_score_adj; exec "$@"', "sh", ...args]);
+  const [standing, own, first] = stdout.split("\n");
+  expect(standing).toBe("0");
+  expect(own).toMatch(/^net:/);
+  expect(own).toBe(first ?? "");
 });
 
 test("-d leaves it in the background", async () => {

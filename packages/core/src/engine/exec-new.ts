@@ -102,7 +102,7 @@ function processOf(container: Container, spec: Spec, options: ExecOptions, pid: 
   const capabilities = options.privileged
     ? processCapabilities({ image: "", command: [], privileged: true }, user)
     : capabilitiesOf(own, user);
-  const { terminal: _, consoleSize: __, oomScoreAdj: ___, ...rest } = own;
+  const { terminal: _, consoleSize: __, ...rest } = own;
   return { ...rest, terminal: options.tty === true, user, args: options.command, env, cwd, capabilities };
 }
 

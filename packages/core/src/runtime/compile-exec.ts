@@ -107,7 +107,8 @@ function enter(build: Build, { spec, process, pidfd, cgroup, stdio }: ExecContex
     writeProc(build, "/proc/self/attr/apparmor/exec", `exec ${process.apparmorProfile}`, TAG.APPARMOR);
   }
   setRlimits(build, steps, process.rlimits ?? []);
-  let flags = 0;
+  // Also where it was not made for the container: the caller may be on another network than who started it.
+  let flags: number = CLONE.NEWNET;
   for (const { type } of spec.linux.namespaces) flags |= NAMESPACE[type] ?? 0;
   steps.sys("setns", pidfd, flags).tag(TAG.JOIN);
   steps.sys("close", pidfd);
