@@ -1,8 +1,19 @@
 import { describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { busyboxRoot, cgroupsOf, idsIn, newStore, type Store, until } from "./harness.ts";
+import { busyboxRoot, cgroupsOf, idsIn, newStore, run, type Store, until } from "./harness.ts";
 
 const image = await busyboxRoot();
 /** What every container here is run with: the network has tests of its own. */
@@ -451,3 +462,30 @@ test("create --rm stays until its first end", async () => {
   await store.ok(["start", "-a", "later"]);
   await until("it to be gone", async () => Object.keys(await states(store)).length === 0);
 });
+
+test("an image that is removed while a container is made of it is missed before anything starts", async () => {
+  await using store = await newStore();
+  await store.ok(["init", image, "box"]);
+  const directory = mkdtempSync(join(tmpdir(), "bb-fifo-"));
+  // Whoever makes the container stands still here, between its look at the image and its directory.
+  const profile = join(directory, "profile");
+  await run(["mkfifo", profile]);
+  const command = ["run", "--rm", ...QUIET, "--security-opt", `seccomp=${profile}`, "box", "true"];
+  const running = store.bb(command);
+  const writer = await until("the command to read the profile", () => openWriter(profile));
+  await store.ok(["rmi", "box"]);
+  writeFileSync(writer, '{"defaultAction":"SCMP_ACT_ALLOW"}');
+  closeSync(writer);
+  expect(await running).toMatchObject({ code: 125, stderr: expect.stringContaining("Cannot find image") });
+  expect(idsIn(join(store.root, "containers"))).toEqual([]);
+  rmSync(directory, { recursive: true });
+});
+
+/** Opens a pipe of the file system that somebody reads; undefined as long as nobody does. */
+function openWriter(path: string): number | undefined {
+  try {
+    return openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
+  } catch {
+    return undefined;
+  }
+}

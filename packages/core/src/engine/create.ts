@@ -1,6 +1,6 @@
 import { type CgroupHost, detectCgroups } from "@bantubox/cgroup";
 import { BoxError, type Fd, isDirectory, isErrno, mkdirSync, nodeFs, statIfThere, writeNewSync } from "@bantubox/ffi";
-import { HOST_IMAGE, type Image, layersDirectory } from "@bantubox/image";
+import { getImage, HOST_IMAGE, type Image, layersDirectory } from "@bantubox/image";
 import { FILE_OPTION } from "../runtime/mounts.ts";
 import type { RootFs } from "../runtime/rootfs.ts";
 import type { Mount, Spec } from "../runtime/spec.ts";
@@ -87,6 +87,8 @@ export async function makeContainer(
       : insertRow(engine, options, launch, row);
     const { container, fresh } = made;
     fillDirectory(engine, container, spec, isRowless);
+    // Whoever removes the image either sees the container from here on, or has removed it before this.
+    if (source.image.kind !== "host") getImage(engine, source.id);
     for (const { name } of userMounts.volumes) makeVolumeDirectory(engine, name);
     await fillVolumes(engine, source, fresh);
     if (options.cidfile !== undefined) writeCidfile(options.cidfile, id);

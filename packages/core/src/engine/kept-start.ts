@@ -122,6 +122,12 @@ export function makeKept(engine: Engine, kept: KeptStart): { container: Containe
   return { container: JSON.parse(text) as Container, lock, plan: renameIn(kept, id) };
 }
 
+/** Takes back what `makeKept` made. */
+export function forgetKept(engine: Engine, { id }: Container, lock: Fd): void {
+  nodeFs().rmSync(containerDirectory(engine, id), { recursive: true, force: true });
+  lock.close();
+}
+
 /** An ID and its beginning, wherever they stand. */
 function rename(text: string, old: string, id: string): string {
   return text.replaceAll(old, id).replaceAll(old.slice(0, SHORT_LENGTH), id.slice(0, SHORT_LENGTH));

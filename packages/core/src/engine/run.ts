@@ -2,7 +2,7 @@ import { BoxError, statIfThere } from "@bantubox/ffi";
 import { findImage, type Image } from "@bantubox/image/store";
 import type { Engine } from "./engine.ts";
 import type { PullHooks } from "./images.ts";
-import { keyOf, makeKept, recall } from "./kept-start.ts";
+import { forgetKept, keyOf, makeKept, recall } from "./kept-start.ts";
 import type { ContainerOptions } from "./options.ts";
 import { becomePlan, PASSED_FD, passAs } from "./plan-process.ts";
 
@@ -18,7 +18,12 @@ export async function runForeground(engine: Engine, options: ContainerOptions, h
   const key = source && keyOf(engine, options, source.image);
   const kept = key === undefined ? undefined : recall(engine, key);
   if (kept === undefined) return await (await import("./run-new.ts")).runNew(engine, options, hooks, key);
-  const { lock, plan } = makeKept(engine, kept);
+  const { container, lock, plan } = makeKept(engine, kept);
+  if (source?.image !== undefined && findImage(engine, container.image) === undefined) {
+    // Removed in between, by somebody who did not see the container yet.
+    forgetKept(engine, container, lock);
+    return await (await import("./run-new.ts")).runNew(engine, options, hooks, key);
+  }
   passAs(lock, PASSED_FD);
   return await becomePlan(plan);
 }
