@@ -481,6 +481,14 @@ test("an image that is removed while a container is made of it is missed before 
   rmSync(directory, { recursive: true });
 });
 
+test("ps and inspect show the image's own command where none was given", async () => {
+  await using store = await newStore();
+  await store.ok(["init", "--cmd", '["sleep","7"]', image, "box"]);
+  await store.ok(["create", "--name", "one", ...QUIET, "box"]);
+  expect(await store.ok(["ps", "-a", "--format", "{{.Command}}"])).toContain("sleep 7");
+  expect(await inspect(store, "one", "{{json .Config.Cmd}}")).toBe('["sleep","7"]');
+});
+
 /** Opens a pipe of the file system that somebody reads; undefined as long as nobody does. */
 function openWriter(path: string): number | undefined {
   try {

@@ -79,11 +79,17 @@ export async function buildSpec(parts: SpecParts): Promise<Spec> {
   };
 }
 
-/** Entrypoint and command as Docker joins them: an entrypoint of the user's drops the image's Cmd. */
+/** Entrypoint and command as Docker chooses them: an entrypoint of the user's drops the image's Cmd. */
+export function entrypointAndCommand(
+  options: ContainerOptions,
+  config: RunConfig,
+): { entrypoint: readonly string[]; command: readonly string[] } {
+  const isOwn = options.command.length > 0 || options.entrypoint !== undefined;
+  return { entrypoint: options.entrypoint ?? config.entrypoint, command: isOwn ? options.command : config.cmd };
+}
+
 function commandOf(options: ContainerOptions, config: RunConfig): string[] {
-  const entrypoint = options.entrypoint ?? config.entrypoint;
-  const isOwnEntrypoint = options.entrypoint !== undefined;
-  const command = options.command.length > 0 || isOwnEntrypoint ? options.command : config.cmd;
+  const { entrypoint, command } = entrypointAndCommand(options, config);
   const args = [...entrypoint, ...command];
   if (args.length > 0) return args;
   throw new BoxError("no-command", `Cannot run "${options.image}": it has no command of its own, and none was given`, {

@@ -4,7 +4,7 @@ import { getImage, HOST_IMAGE, type Image, layersDirectory } from "@bantubox/ima
 import { FILE_OPTION } from "../runtime/mounts.ts";
 import type { RootFs } from "../runtime/rootfs.ts";
 import type { Mount, Spec } from "../runtime/spec.ts";
-import { buildSpec, hostnameOf } from "./build-spec.ts";
+import { buildSpec, entrypointAndCommand, hostnameOf } from "./build-spec.ts";
 import { type Container, checkName, findContainer, type Launch, writeRow } from "./container.ts";
 import { DEFAULT_DETACH_KEYS, DEFAULT_STOP_TIMEOUT_SEC } from "./defaults.ts";
 import { cgroupPath, containerDirectory, type Engine } from "./engine.ts";
@@ -189,8 +189,7 @@ function launchOf(
     detachKeys: options.detachKeys ?? DEFAULT_DETACH_KEYS,
     stopSignal,
     stopTimeoutSec: options.stopTimeoutSec ?? DEFAULT_STOP_TIMEOUT_SEC,
-    entrypoint: options.entrypoint ?? config.entrypoint,
-    command: options.command,
+    ...entrypointAndCommand(options, config),
     labels: [
       ...config.labels.filter(([key]) => !Object.hasOwn(options.labels ?? {}, key)),
       ...Object.entries(options.labels ?? {}),

@@ -18,7 +18,7 @@ export interface Check {
 const LEAST_KERNEL = [5, 12] as const;
 const LEAST_FREE_BYTES = 1 << 30;
 
-/** Looks at the host, and says plainly what it lacks. Changes nothing. */
+/** Looks at the host, and says plainly what it lacks. Changes nothing, but that our AppArmor profile is loaded where it was not. */
 export function doctor(engine: Engine): { checks: Check[] } {
   return {
     checks: [
