@@ -92,6 +92,9 @@ describe("namespaces", () => {
     const id = await start(store, "--name", "first");
     const other = ["run", "--rm", "--network", "container:first", root, "readlink", "/proc/self/ns/net"];
     expect(await store.ok(other)).toBe(readlinkSync(`/proc/${await pidOf(store, id)}/ns/net`));
+    // Whatever the first has made of its files.
+    await store.ok(["exec", id, "dd", "if=/dev/zero", "of=/etc/hosts", "bs=1M", "count=20"]);
+    expect((await store.bb(other)).code).toBe(0);
     const gone = await store.bb(["run", "--rm", "--network", "container:nobody", root, "true"]);
     expect(gone).toMatchObject({ code: 125 });
     expect(gone.stderr).toContain('"container:nobody"');

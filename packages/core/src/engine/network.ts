@@ -17,8 +17,10 @@ import { NETNS_FD, type NetworkSetup } from "../runtime/network.ts";
 import { type Container, findContainer } from "./container.ts";
 import { containerDirectory, type Engine } from "./engine.ts";
 import { hostHostname } from "./hostname.ts";
+import { openDirectory } from "./image-root.ts";
 import { tryLock } from "./lock.ts";
 import { readStatus } from "./status.ts";
+import { readBelow } from "./users.ts";
 
 const DEFAULT_NETWORK = "bridge";
 const DEFAULT_BRIDGE = "bb0";
@@ -98,10 +100,9 @@ function joinContainer(engine: Engine, id: string): NetworkStart {
       hint: `Start it first: bb start ${id.slice(0, 12)}`,
     });
   }
-  const directory = containerDirectory(engine, other.id);
-  const shared = ["resolv.conf", "hostname", "hosts"].map(
-    (name) => [name, readTextSync(`${directory}/${name}`)] as const,
-  );
+  using directory = openDirectory(containerDirectory(engine, other.id));
+  // That container may have written anything into them, and any amount of it.
+  const shared = ["resolv.conf", "hostname", "hosts"].map((name) => [name, readBelow(directory.raw, name)] as const);
   return { setup: { kind: "join", path: `/proc/${status.pid}/ns/net` }, files: shared };
 }
 
