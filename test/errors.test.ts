@@ -1,6 +1,6 @@
 /** What bb says, and with which status it ends, when something cannot be done. */
 import { describe, expect, test } from "bun:test";
-import { chmodSync, existsSync, mkdtempSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { probe } from "./compile.ts";
@@ -175,4 +175,19 @@ describe("125", () => {
     expect(await store.ok(["ps", "-aq"])).toBe("");
     expect((await store.bb(["run", "--rm", "--name", "box", "--network", "none", root, "true"])).code).toBe(0);
   });
+});
+
+test.each([
+  ["another's", (dir: string): void => chownSync(dir, 1000, 1000)],
+  ["everybody's", (dir: string): void => chmodSync(dir, 0o1777)],
+])("a run directory that is %s is refused: its plans are carried out as root", async (_, give) => {
+  await using store = await newStore();
+  const dir = mkdtempSync(join(tmpdir(), "bb-foreign-"));
+  give(dir);
+  const command = [BB, "--root", store.root, "--run-root", dir, "run", "--rm", "--network", "none", root, "true"];
+  const { code, stderr } = await run(command);
+  expect(code).toBe(125);
+  expect(stderr).toContain(`Cannot keep state in "${dir}": others than root can write there`);
+  expect(readdirSync(dir)).toEqual([]);
+  rmSync(dir, { recursive: true });
 });

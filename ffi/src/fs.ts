@@ -101,6 +101,7 @@ export function writeNewSync(path: string, text: string, mode: number): void {
 export interface Stat {
   readonly type: number;
   readonly mode: number;
+  readonly uid: number;
   readonly size: number;
   /** Names a file system; equal for two files on the same one. */
   readonly device: string;
@@ -135,6 +136,7 @@ function statInto(fd: number, path: string, flags: number): Stat | number {
   return {
     type: mode & 0o170000,
     mode: mode & 0o7777,
+    uid: view.getUint32(20, true),
     size: view.getUint32(40, true) + view.getUint32(44, true) * 0x1_0000_0000,
     device: `${view.getUint32(136, true)}:${view.getUint32(140, true)}`,
   };

@@ -1,8 +1,10 @@
 import type { Database } from "bun:sqlite";
-import { BoxError, existsSync, mkdirSync } from "@bantubox/ffi";
+import { BoxError, existsSync, mkdirSync, statIfThere } from "@bantubox/ffi";
 import type { ImageStore } from "@bantubox/image";
 import { forgetFormerBoot } from "./boot.ts";
 import { openDatabase } from "./database.ts";
+
+const GROUP_AND_OTHERS_WRITE = 0o022;
 
 export interface EngineOptions {
   /** What outlives a reboot: images, containers, volumes. */
@@ -21,7 +23,7 @@ export interface Engine extends ImageStore {
 /**
  * Opens the engine's directories, and makes them where they are missing.
  *
- * @throws {BoxError} `not-root` for anyone else, `bad-root` for a relative path.
+ * @throws {BoxError} `not-root` for anyone else, `bad-root` for a relative path, or one where others can write.
  */
 export function openEngine({ root = "/var/lib/bantubox", runRoot = "/run/bantubox" }: EngineOptions = {}): Engine {
   if (process.geteuid?.() !== 0) {
@@ -33,6 +35,7 @@ export function openEngine({ root = "/var/lib/bantubox", runRoot = "/run/bantubo
     }
   }
   makeDirectories(root, runRoot);
+  for (const path of [root, runRoot]) checkOwner(path);
   forgetFormerBoot(runRoot);
   let database: Database | undefined;
   return {
@@ -58,6 +61,15 @@ function makeDirectories(root: string, runRoot: string): void {
       });
     }
   }
+}
+
+/** What lies there is carried out as root, without a question. */
+function checkOwner(path: string): void {
+  const stat = statIfThere(path);
+  if (stat === undefined || (stat.uid === 0 && (stat.mode & GROUP_AND_OTHERS_WRITE) === 0)) return;
+  throw new BoxError("bad-root", `Cannot keep state in "${path}": others than root can write there`, {
+    hint: `Name another directory, or make it root's alone: chown root "${path}" && chmod 700 "${path}"`,
+  });
 }
 
 /** `containers/<id>` of the store. */
