@@ -43,6 +43,14 @@ test("a failed exec takes nothing away from a --rm container that goes on", asyn
   expect(await store.ok(["exec", "box", "ls", "/data"])).toBe("file");
 });
 
+test("users are looked up in no file of /proc that never ends", async () => {
+  await using store = await newStore();
+  await newBox(store);
+  await store.ok(["exec", "box", "ln", "-sf", "/proc/1/pagemap", "/etc/passwd"]);
+  const result = await store.bb(["exec", "-u", "nobody", "box", "true"], { timeoutMs: 5000 });
+  expect(result).toMatchObject({ code: 125, stderr: expect.stringContaining("no such user") });
+});
+
 test("-t brings a TERM, unless the container has one", async () => {
   await using store = await newStore();
   await newBox(store, "-e", "TERM=vt100");

@@ -1,4 +1,4 @@
-import { allocate, attempt, BoxError, cstr, Fd, O, RESOLVE, readDescriptor, S_IF, statDescriptor } from "@bantubox/ffi";
+import { allocate, attempt, BoxError, cstr, Fd, O, RESOLVE, S_IF, statDescriptor } from "@bantubox/ffi";
 import type { User } from "../runtime/spec.ts";
 
 /** Who a container's process is, and where its home is. */
@@ -115,5 +115,9 @@ export function readBelow(root: number, path: string): string {
   if (raw < 0) return "";
   using fd = new Fd(raw);
   const stat = statDescriptor(fd.raw);
-  return stat.type === S_IF.REG && stat.size <= MAX_BYTES ? readDescriptor(fd.raw, path) : "";
+  if (stat.type !== S_IF.REG || stat.size === 0 || stat.size > MAX_BYTES) return "";
+  // No more than its size: a link may lead to a file of /proc, which has none and may never end.
+  const bytes = allocate(stat.size);
+  const n = attempt("pread64", fd.raw, bytes, bytes.length, 0);
+  return n > 0 ? new TextDecoder().decode(bytes.subarray(0, n)) : "";
 }
