@@ -10,7 +10,7 @@ import {
   runContainer,
   spawnContainer,
 } from "../packages/core/src/mod.ts";
-import { busyboxRoot, newStore, type Store, until } from "./harness.ts";
+import { busyboxRoot, idsIn, newStore, type Store, until } from "./harness.ts";
 
 const decoder = new TextDecoder();
 
@@ -20,8 +20,9 @@ function engineOf({ root, runRoot }: Store): Engine {
 
 /** The monitor removes a container's files when everybody knows already that it has ended. */
 async function nothingLeft({ root, runRoot }: Store): Promise<void> {
-  await until("the container's files to be gone", () =>
-    [join(root, "containers"), runRoot].every((path) => readdirSync(path).length === 0),
+  await until(
+    "the container's files to be gone",
+    () => readdirSync(join(root, "containers")).length === 0 && idsIn(runRoot).length === 0,
   );
 }
 
