@@ -4,7 +4,7 @@ import { explainFailure } from "../runtime/explain.ts";
 import { findContainer, readSpec } from "./container.ts";
 import { containerDirectory, openEngine } from "./engine.ts";
 import { forgetAll } from "./kept-start.ts";
-import { removeRows } from "./sweep.ts";
+import { removeRows } from "./rows.ts";
 
 /**
  * `bb internal failed ROOT RUNROOT ID SECTION STEP ERRNO FD`: the trampoline executes it when a start

@@ -19,7 +19,9 @@ import { openDirectory } from "./image-root.ts";
 import { buildOf, NOT_KEPT, readKept, writeKept } from "./kept-file.ts";
 import { makeLocked } from "./lock.ts";
 import { nameOf } from "./names.ts";
+import type { NetworkStart } from "./network.ts";
 import type { ContainerOptions } from "./options.ts";
+import { padAddress } from "./pad-address.ts";
 import { recordPath } from "./rowless.ts";
 import { readBelow } from "./users.ts";
 
@@ -40,6 +42,15 @@ export interface KeptStart {
   /** Where in the plan the ID stands, and where only its beginning. */
   readonly whole: readonly number[];
   readonly short: readonly number[];
+  /** Where the container's address stands, and what makes its link. */
+  readonly bridge?: BridgePlaces;
+}
+
+/** Offsets in the plan of what a container on the bridge has of its own, each as long as any other container's. */
+export interface BridgePlaces {
+  readonly host: number;
+  readonly inside: number;
+  readonly address: number;
 }
 
 const ID_LENGTH = 64;
@@ -56,7 +67,8 @@ const MAX_PLANS = 64;
  */
 export function keyOf(engine: Engine, options: ContainerOptions, image: Image | undefined): string | undefined {
   const { autoRemove, name, network, mounts = [], securityOpt = [], cidfile, privileged, pull } = options;
-  if (!autoRemove || name !== undefined || network !== "none" || cidfile !== undefined || privileged) return undefined;
+  if (!autoRemove || name !== undefined || !isKeptNetwork(network) || cidfile !== undefined || privileged)
+    return undefined;
   if (mounts.length > 0 || securityOpt.length > 0 || pull === "always" || options.platform !== undefined)
     return undefined;
   if (image !== undefined && image.config.volumes.length > 0) return undefined;
@@ -79,6 +91,11 @@ export function keyOf(engine: Engine, options: ContainerOptions, image: Image | 
   return facts.join("\0");
 }
 
+/** None, or the bridge: its address is all that is allocated, and kept-bridge.ts sees to it. */
+function isKeptNetwork(network = "bridge"): boolean {
+  return network === "none" || network === "bridge" || network === "default";
+}
+
 /** The plan that was kept under `key`. */
 export function recall({ runRoot }: Engine, key: string): KeptStart | undefined {
   const kept = readKept<Omit<KeptStart, "plan">>(`${runRoot}/plans`, key);
@@ -86,13 +103,19 @@ export function recall({ runRoot }: Engine, key: string): KeptStart | undefined 
 }
 
 /** Keeps a start, as it was compiled for one container. */
-export function keep({ runRoot }: Engine, key: string, start: Pick<KeptStart, "container" | "config" | "plan">): void {
+export function keep(
+  { runRoot }: Engine,
+  key: string,
+  { network, ...start }: Pick<KeptStart, "container" | "config" | "plan"> & { readonly network: NetworkStart },
+): void {
+  const bridge = bridgePlaces(start.plan, network);
+  if (network.address !== undefined && bridge === undefined) return;
   const directory = `${runRoot}/plans`;
   if (!existsSync(directory)) mkdirSync(directory, { mode: 0o700 });
   if (nodeFs().readdirSync(directory).length >= MAX_PLANS) forgetAll({ runRoot });
   try {
     const { plan, ...facts } = withPlaces(start);
-    writeKept(directory, key, facts, plan);
+    writeKept(directory, key, { ...facts, bridge }, plan);
   } catch (error) {
     // Forgotten by another command meanwhile, or no room: the next start compiles its plan again.
     if (!isErrno(error, ...NOT_KEPT)) throw error;
@@ -107,8 +130,12 @@ export function forgetAll({ runRoot }: Pick<Engine, "runRoot">): void {
     nodeFs().rmSync(`${directory}/${name}`, { recursive: true, force: true });
 }
 
-/** Makes a new container of a start that was kept. @returns Its lock, and its plan. */
-export function makeKept(engine: Engine, kept: KeptStart): { container: Container; lock: Fd; plan: Uint8Array } {
+/** Makes a new container of a start that was kept, without a row unless it `hasRow`. @returns Its lock, and its plan. */
+export function makeKept(
+  engine: Engine,
+  kept: KeptStart,
+  hasRow = false,
+): { container: Container; lock: Fd; plan: Uint8Array } {
   const random = crypto.getRandomValues(new Uint8Array(ID_LENGTH / 2));
   const id = random.toHex();
   const old = kept.container.id;
@@ -118,7 +145,7 @@ export function makeKept(engine: Engine, kept: KeptStart): { container: Containe
   writeNewSync(`${directory}/config.json`, rename(kept.config, old, id), 0o600);
   const now = Date.now();
   const text = rename(JSON.stringify({ ...kept.container, name: nameOf(id), createdMs: now, startedMs: now }), old, id);
-  writeNewSync(recordPath(engine, id), text, 0o600);
+  if (!hasRow) writeNewSync(recordPath(engine, id), text, 0o600);
   return { container: JSON.parse(text) as Container, lock, plan: renameIn(kept, id) };
 }
 
@@ -156,6 +183,17 @@ function placesOf(plan: Uint8Array, id: string): Pick<KeptStart, "whole" | "shor
     (isWhole ? whole : short).push(at);
   }
   return { whole, short };
+}
+
+function bridgePlaces(plan: Uint8Array, { setup, address }: NetworkStart): BridgePlaces | undefined {
+  if (setup.kind !== "veth" || address === undefined) return undefined;
+  const bytes = Buffer.from(plan.buffer, plan.byteOffset, plan.length);
+  const places = {
+    host: bytes.indexOf(setup.veth.host),
+    inside: bytes.indexOf(setup.veth.inside),
+    address: bytes.indexOf(`${padAddress(address)}\t`),
+  };
+  return Object.values(places).includes(-1) ? undefined : places;
 }
 
 /** Where the cgroup file systems are, and whether our parent groups in them are the ones that stood before. */

@@ -7,7 +7,7 @@ import { LOG } from "./defaults.ts";
 import { parseDetachKeys } from "./detach-keys.ts";
 import { cgroupPath, containerDirectory, type Engine, runDirectory } from "./engine.ts";
 import { tryLock } from "./lock.ts";
-import { prepareNetwork } from "./network.ts";
+import { type NetworkStart, prepareNetwork } from "./network.ts";
 import { becomePlan, explainCommand, PASSED_FD, passAs, SPAWNED_FDS, spawnPlan } from "./plan-process.ts";
 import { compileFilter } from "./security.ts";
 import { readStatus } from "./status.ts";
@@ -58,15 +58,21 @@ function lockEnded(engine: Engine, container: Container): Fd | undefined {
   }
 }
 
+/** A plan, and the network that it was compiled for. */
+export interface Compiled {
+  readonly plan: Uint8Array;
+  readonly network: NetworkStart;
+}
+
 /** Compiles the plan of one start. @param fds Numbers that the trampoline will know the lock and the report by. */
 export async function compileLaunch(
   engine: Engine,
   { container, spec, cgroupHost }: Omit<Created, "lock">,
   attachment: Attachment,
   fds: { lock: number; report?: number },
-): Promise<Uint8Array> {
+): Promise<Compiled> {
   const { launch, id } = container;
-  const { setup, files } = prepareNetwork(engine, container);
+  const network = prepareNetwork(engine, container);
   const context: StartContext = {
     id,
     spec,
@@ -76,8 +82,8 @@ export async function compileLaunch(
     runDirectory: runDirectory(engine, id),
     cgroupHost,
     cgroup: planCgroup(cgroupHost, cgroupPath(id), spec.linux.resources ?? {}),
-    network: setup,
-    files,
+    network: network.setup,
+    files: network.files,
     stdio: { tty: launch.tty, interactive: launch.interactive, ...attachmentOf(attachment) },
     filter: await compileFilter(spec),
     init: launch.init,
@@ -86,7 +92,7 @@ export async function compileLaunch(
     detachKeys: parseDetachKeys(attachment.detachKeys ?? launch.detachKeys),
     ...(fds.report === undefined ? { failed: explainCommand(engine, container) } : { reportFd: fds.report }),
   };
-  return compileStart(context);
+  return { plan: compileStart(context), network };
 }
 
 function attachmentOf({ attach, interactive }: Attachment): { attach: boolean; forward: boolean } {
@@ -98,12 +104,12 @@ export async function launchForeground(
   engine: Engine,
   created: Created,
   attachment: Attachment,
-  onCompiled?: (plan: Uint8Array) => void,
+  onCompiled?: (compiled: Compiled) => void,
 ): Promise<never> {
-  const plan = await compileLaunch(engine, created, attachment, { lock: PASSED_FD });
-  onCompiled?.(plan);
+  const compiled = await compileLaunch(engine, created, attachment, { lock: PASSED_FD });
+  onCompiled?.(compiled);
   passAs(created.lock, PASSED_FD);
-  return await becomePlan(plan);
+  return await becomePlan(compiled.plan);
 }
 
 /**
@@ -112,6 +118,6 @@ export async function launchForeground(
  * @throws {BoxError} What `explainFailure` makes of the step that failed.
  */
 export async function launchDetached(engine: Engine, created: Created): Promise<void> {
-  const plan = await compileLaunch(engine, created, { attach: false, interactive: false }, SPAWNED_FDS);
+  const { plan } = await compileLaunch(engine, created, { attach: false, interactive: false }, SPAWNED_FDS);
   await spawnPlan(plan, created.lock, created.spec);
 }

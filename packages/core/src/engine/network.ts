@@ -19,6 +19,7 @@ import { containerDirectory, type Engine } from "./engine.ts";
 import { hostHostname } from "./hostname.ts";
 import { openDirectory } from "./image-root.ts";
 import { tryLock } from "./lock.ts";
+import { padAddress } from "./pad-address.ts";
 import { readStatus } from "./status.ts";
 import { readBelow } from "./users.ts";
 
@@ -29,6 +30,8 @@ const DEFAULT_BRIDGE = "bb0";
 export interface NetworkStart {
   readonly setup: NetworkSetup;
   readonly files: readonly (readonly [string, string])[];
+  /** On a bridge. */
+  readonly address?: string;
 }
 
 /** Prepares the network of one start. A bridge stands afterwards, and an address is the container's. */
@@ -56,7 +59,7 @@ export function prepareNetwork(engine: Engine, { id, launch }: Container): Netwo
     address: withPrefix(address, bridge.subnet),
     gateway: bridge.gateway,
   });
-  return { setup: { kind: "veth", veth }, files: files(hostname, address, resolver()) };
+  return { setup: { kind: "veth", veth }, files: files(hostname, address, resolver()), address };
 }
 
 /** The container's address on its bridge, if it holds one. */
@@ -109,9 +112,13 @@ function joinContainer(engine: Engine, id: string): NetworkStart {
 function files(hostname: string, address: string | undefined, resolv: string): NetworkStart["files"] {
   return [
     ["hostname", `${hostname}\n`],
-    ["hosts", hostsFile({ hostname, ...(address === undefined ? {} : { address }) })],
+    ["hosts", address === undefined ? hostsFile({ hostname }) : hostsOf(hostname, address)],
     ["resolv.conf", resolv],
   ];
+}
+
+function hostsOf(hostname: string, address: string): string {
+  return hostsFile({ hostname, address }).replace(`${address}\t`, `${padAddress(address)}\t`);
 }
 
 function resolver(): string {

@@ -143,7 +143,7 @@ async function make(engine: Engine, wanted: ContainerOptions): Promise<Made> {
   }
   const created = await makeContainer(engine, options, {}, true);
   const attachment = { attach: true, interactive: options.interactive === true };
-  const plan = await compileLaunch(engine, created, attachment, SPAWNED_FDS).catch((error: unknown) =>
+  const { plan } = await compileLaunch(engine, created, attachment, SPAWNED_FDS).catch((error: unknown) =>
     orRemove(engine, created, () => Promise.reject<never>(error)),
   );
   const { container, lock, spec } = created;

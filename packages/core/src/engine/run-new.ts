@@ -21,8 +21,8 @@ export async function runNew(
   const created = await makeContainer(engine, options, hooks, true);
   const { container, spec } = created;
   return await orRemove(engine, created, () =>
-    launchForeground(engine, created, { attach: true, interactive: options.interactive === true }, (plan) => {
-      if (key !== undefined) keep(engine, key, { container, config: JSON.stringify(spec), plan });
+    launchForeground(engine, created, { attach: true, interactive: options.interactive === true }, (compiled) => {
+      if (key !== undefined) keep(engine, key, { container, config: JSON.stringify(spec), ...compiled });
     }),
   );
 }

@@ -18,7 +18,10 @@ export async function runForeground(engine: Engine, options: ContainerOptions, h
   const key = source && keyOf(engine, options, source.image);
   const kept = key === undefined ? undefined : recall(engine, key);
   if (kept === undefined) return await (await import("./run-new.ts")).runNew(engine, options, hooks, key);
-  const { container, lock, plan } = makeKept(engine, kept);
+  const { container, lock, plan } =
+    kept.bridge === undefined
+      ? makeKept(engine, kept)
+      : await (await import("./kept-bridge.ts")).makeKeptOnBridge(engine, kept, kept.bridge);
   if (source?.image !== undefined && findImage(engine, container.image) === undefined) {
     // Removed in between, by somebody who did not see the container yet.
     forgetKept(engine, container, lock);
