@@ -160,3 +160,28 @@ test.skipIf(isMissing)(
   },
   20_000,
 );
+
+test.skipIf(isMissing)(
+  "runs of one kind, whose plans are kept, have addresses and names of their own, and leave no row",
+  async () => {
+    await using store = await newStore();
+    const script =
+      "ip -4 -o addr show eth0; tail -n 1 /etc/hosts; hostname; ping -c 1 -w 5 $0 > /dev/null && echo reached";
+    const seen = new Set<string>();
+    let gateway = "10.88.0.1";
+    for (let i = 0; i < 4; i++) {
+      const lines = (await ok(store, "run", "--rm", image, "sh", "-c", script, gateway)).split("\n");
+      const [link = "", hosts = "", name = "", reached] = lines;
+      const address = /inet ([0-9.]+)\//.exec(link)?.[1] ?? "";
+      expect([hosts.split(/\s+/), reached]).toEqual([[address, name], "reached"]);
+      gateway = address.replace(/\.[0-9]+$/, ".1");
+      seen.add(`${address} ${name}`);
+      expect(await ok(store, "ps", "-aq")).toBe("");
+    }
+    expect(seen.size).toBe(4);
+    // Its bridge goes, and the kept plan with another one's index still makes a link.
+    await inHost("ip", "link", "del", "bb0");
+    expect(await ok(store, "run", "--rm", image, "sh", "-c", script, gateway)).toContain("reached");
+  },
+  60_000,
+);
