@@ -463,3 +463,13 @@ describe("processes of the engine", () => {
     expect(Number(/before execve ([0-9]+)/.exec(found[0] ?? "")?.[1])).toBeGreaterThan(0);
   }, 120_000);
 });
+
+test("a root that is the host's own does not show the store", async () => {
+  await using store = await newStore();
+  for (const image of ["host", "/"]) {
+    const listed = await store.ok(["run", "--rm", "--network", "none", image, "ls", "-A", store.root, store.runRoot]);
+    expect(listed).toBe(`${store.root}:\n\n${store.runRoot}:`);
+  }
+  await store.ok(["ps"]);
+  expect(statSync(join(store.root, "db.sqlite")).mode & 0o777).toBe(0o600);
+});

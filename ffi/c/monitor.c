@@ -150,7 +150,12 @@ static struct failure wait_started(struct session *session, int *terminal)
 		struct control_message message;
 		int fd = -1, kind = receive_control(session->control, &message, &fd, 0);
 
-		if (kind == CONTROL_FD && fd >= 0 && *terminal < 0)
+		/*
+		 * The last stage of an exec has no terminal to send any more, and a container
+		 * with CAP_SYS_PTRACE may speak in its place.
+		 */
+		if (kind == CONTROL_FD && fd >= 0 && *terminal < 0 && options(session)->flags & MONITOR_TTY &&
+		    !(options(session)->flags & MONITOR_EXEC))
 			*terminal = size_terminal(session, fd);
 		else if (kind == CONTROL_FAILED)
 			return (struct failure){message.section, message.step, message.error};

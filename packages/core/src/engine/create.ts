@@ -75,8 +75,9 @@ export async function makeContainer(
     mounts: [...fileMounts(engine, id, userMounts.mounts), ...userMounts.mounts],
     cgroupHost,
     cgroupsPath: cgroupPath(id),
-    // The host's root as an image shows everything but the engine's own store.
-    maskedPaths: source.image === HOST_IMAGE ? [engine.root, engine.runRoot] : [],
+    // A directory of the host shows everything but the engine's own store.
+    maskedPaths:
+      source.image.kind === "host" ? [engine.root, engine.runRoot].flatMap((path) => pathIn(source, path)) : [],
   });
   const lock = makeLocked(engine, id);
   try {
@@ -132,6 +133,12 @@ async function findSource(engine: Engine, options: ContainerOptions, hooks: Pull
     base: layersDirectory(engine),
     layers: image.layers.toReversed(),
   };
+}
+
+/** Where the host's `path` is in a root that is a directory of the host, if it is there. */
+function pathIn({ layers: [root = "/"] }: Source, path: string): string[] {
+  if (root === "/") return [path];
+  return path.startsWith(`${root}/`) ? [path.slice(root.length)] : [];
 }
 
 /** node:path's resolve, loaded when a directory is named in another way than from the root. */

@@ -1,5 +1,5 @@
 import { Database } from "bun:sqlite";
-import { BoxError } from "@bantubox/ffi";
+import { BoxError, existsSync, isErrno, writeNewSync } from "@bantubox/ffi";
 import { createImageTables } from "@bantubox/image/store";
 import { createLeaseTable } from "@bantubox/net/leases";
 
@@ -15,6 +15,8 @@ const BUSY_TIMEOUT_MS = 10_000;
  * most the last commands, whose files are collected then.
  */
 export function openDatabase(path: string): Database {
+  // SQLite gives its other files the mode of this one.
+  if (!existsSync(path)) writeNew(path);
   const database = new Database(path, { create: true, strict: true });
   database.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
   database.run("PRAGMA journal_mode = WAL");
@@ -76,4 +78,14 @@ function createTables(database: Database): void {
     ) STRICT, WITHOUT ROWID;
     PRAGMA user_version = ${VERSION};
   `);
+}
+
+/** Its rows hold what people pass to containers: nobody else reads them, wherever the store lies. */
+function writeNew(path: string): void {
+  try {
+    writeNewSync(path, "", 0o600);
+  } catch (error) {
+    // Another command was first.
+    if (!isErrno(error, "EEXIST")) throw error;
+  }
 }
