@@ -120,7 +120,7 @@ describe("processes", () => {
     expect(exec.code === 0 || exec.stderr.startsWith("bb: Cannot ")).toBe(true);
     await store.ok(["rm", "-f", id]);
     expect(cgroupsOf(id)).toEqual([]);
-  }, 20_000);
+  }, 180_000);
 
   test("the limit is 2048 unless it is asked for otherwise", async () => {
     await using store = await newStore();

@@ -96,7 +96,7 @@ test.skipIf(isMissing)(
     expect(await ok(store, "exec", "one", "cat", "/etc/hosts")).toMatch(/^127\.0\.0\.1\s+localhost$/m);
     expect(await ok(store, "exec", "one", "cat", "/etc/resolv.conf")).toMatch(/^nameserver /m);
   },
-  20_000,
+  180_000,
 );
 
 test.skipIf(isMissing)(
@@ -122,7 +122,7 @@ test.skipIf(isMissing)(
     expect(gone.stderr).toContain("it does not run");
     expect((await bb(store, "run", "--rm", "--network", "nowhere", image, "true")).stderr).toContain("nowhere");
   },
-  20_000,
+  180_000,
 );
 
 test.skipIf(isMissing)(
@@ -144,7 +144,7 @@ test.skipIf(isMissing)(
       async () => !(await inHost("ip", "-o", "link", "show", "type", "veth")).includes("master bb0"),
     );
   },
-  20_000,
+  180_000,
 );
 
 test.skipIf(isMissing)(
@@ -158,7 +158,7 @@ test.skipIf(isMissing)(
     await inHost("ip", "link", "del", "bb0");
     await ok(store, ...reach);
   },
-  20_000,
+  180_000,
 );
 
 test.skipIf(isMissing)(
