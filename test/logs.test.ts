@@ -172,3 +172,11 @@ test("who reads only the beginning ends logs quietly", async () => {
   expect(await new Response(child.stderr).text()).toBe("");
   await until("it is over", () => child.exited.then(() => true));
 });
+
+test("--tail gives no more lines than were asked for, however fast others come", async () => {
+  await using store = await newStore();
+  const script = "i=0; while :; do i=$((i+1)); echo $i; done";
+  await store.ok(["run", "-d", "--name", "fast", "--network", "none", await busyboxRoot(), "sh", "-c", script]);
+  await until("it prints", async () => (await store.ok(["logs", "--tail", "1", "fast"])) !== "");
+  for (let i = 0; i < 20; i++) expect(await store.ok(["logs", "--tail", "2", "fast"])).toMatch(/^[0-9]+\n[0-9]+$/);
+});

@@ -34,13 +34,27 @@ const GAP_TRIES = 100;
 export async function* readLogs(engine: Engine, idOrName: string, options: LogOptions = {}): AsyncGenerator<LogEntry> {
   const { id } = getContainer(engine, idOrName);
   const directory = containerDirectory(engine, id);
+  if (options.tail !== undefined && !options.follow) {
+    yield* await lastOf(readFiles(engine, id, directory, options), options.tail, options);
+    return;
+  }
   const skip = options.tail === undefined ? 0 : countLines(directory, options) - options.tail;
   let index = 0;
   for await (const entry of readFiles(engine, id, directory, options)) {
-    if (!isWanted(entry, options)) continue;
-    if (index++ < skip) continue;
-    yield entry;
+    if (isWanted(entry, options) && index++ >= skip) yield entry;
   }
+}
+
+/** The last wanted entries, in one pass: what is counted first may be more, or rotated away, by the time it is read. */
+async function lastOf(entries: AsyncIterable<LogEntry>, tail: number, options: LogOptions): Promise<LogEntry[]> {
+  const last: LogEntry[] = [];
+  let next = 0;
+  for await (const entry of entries) {
+    if (tail === 0 || !isWanted(entry, options)) continue;
+    last[next] = entry;
+    next = (next + 1) % tail;
+  }
+  return last.length < tail ? last : [...last.slice(next), ...last.slice(0, next)];
 }
 
 function isWanted({ time }: LogEntry, { sinceMs, untilMs }: LogOptions): boolean {
