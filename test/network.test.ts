@@ -2,7 +2,7 @@
  * Networks, each test in a network namespace of its own: a "host", and an "outside" that a veth pair joins to it.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { busyboxRoot, missing, newStore, type Result, run, type Store, until } from "./harness.ts";
+import { busyboxRoot, missing, newStore, PROJECT, type Result, run, type Store, until } from "./harness.ts";
 
 const image = await busyboxRoot();
 const isMissing = missing("ip and nft are not installed", Bun.which("ip") === null || Bun.which("nft") === null);
@@ -184,4 +184,28 @@ test.skipIf(isMissing)(
     expect(await ok(store, "run", "--rm", image, "sh", "-c", script, gateway)).toContain("reached");
   },
   60_000,
+);
+
+test.skipIf(isMissing)(
+  "a program's containers have addresses of their own too, one after the other and at once",
+  async () => {
+    await using store = await newStore();
+    const program = `
+      import { openEngine, runContainer } from ${JSON.stringify(`${PROJECT}/packages/core/src/mod.ts`)};
+      const engine = openEngine(${JSON.stringify({ root: store.root, runRoot: store.runRoot })});
+      const command = ["sh", "-c", "ip -4 -o addr show eth0; tail -n 1 /etc/hosts; sleep 0.3"];
+      const one = async () => (await runContainer(engine, { image: ${JSON.stringify(image)}, command })).stdout;
+      const all = [await one(), await one(), ...(await Promise.all([one(), one(), one()]))];
+      console.log(JSON.stringify(all.map((bytes) => new TextDecoder().decode(bytes))));
+    `;
+    const outputs = JSON.parse(await inHost(process.execPath, "-e", program)) as string[];
+    const addresses = outputs.map((text) => {
+      const [link = "", hosts = ""] = text.split("\n");
+      const address = /inet ([0-9.]+)\//.exec(link)?.[1] ?? "none";
+      expect(hosts.split(/\s+/)[0]).toBe(address);
+      return address;
+    });
+    expect(new Set(addresses).size).toBe(5);
+  },
+  180_000,
 );

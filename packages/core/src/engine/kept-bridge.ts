@@ -1,7 +1,6 @@
-import type { Fd } from "@bantubox/ffi";
-import { type Container, writeRow } from "./container.ts";
+import { writeRow } from "./container.ts";
 import type { Engine } from "./engine.ts";
-import { type BridgePlaces, type KeptStart, makeKept } from "./kept-start.ts";
+import { type BridgePlaces, type KeptStart, type MadeStart, makeKept } from "./kept-start.ts";
 import { prepareNetwork } from "./network.ts";
 import { padAddress } from "./pad-address.ts";
 import { sweepEnded } from "./rows.ts";
@@ -12,11 +11,7 @@ import { sweepEnded } from "./rows.ts";
  *
  * @throws {BoxError} When no address or link can be had; nothing is left then.
  */
-export async function makeKeptOnBridge(
-  engine: Engine,
-  kept: KeptStart,
-  places: BridgePlaces,
-): Promise<{ container: Container; lock: Fd; plan: Uint8Array }> {
+export async function makeKeptOnBridge(engine: Engine, kept: KeptStart, places: BridgePlaces): Promise<MadeStart> {
   const made = makeKept(engine, kept, true);
   const { container, lock, plan } = made;
   try {

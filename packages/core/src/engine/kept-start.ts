@@ -103,19 +103,15 @@ export function recall({ runRoot }: Engine, key: string): KeptStart | undefined 
 }
 
 /** Keeps a start, as it was compiled for one container. */
-export function keep(
-  { runRoot }: Engine,
-  key: string,
-  { network, ...start }: Pick<KeptStart, "container" | "config" | "plan"> & { readonly network: NetworkStart },
-): void {
-  const bridge = bridgePlaces(start.plan, network);
-  if (network.address !== undefined && bridge === undefined) return;
+export function keep({ runRoot }: Engine, key: string, start: CompiledStart): void {
+  const kept = withPlaces(start);
+  if (kept === undefined) return;
   const directory = `${runRoot}/plans`;
   if (!existsSync(directory)) mkdirSync(directory, { mode: 0o700 });
   if (nodeFs().readdirSync(directory).length >= MAX_PLANS) forgetAll({ runRoot });
   try {
-    const { plan, ...facts } = withPlaces(start);
-    writeKept(directory, key, { ...facts, bridge }, plan);
+    const { plan, ...facts } = kept;
+    writeKept(directory, key, facts, plan);
   } catch (error) {
     // Forgotten by another command meanwhile, or no room: the next start compiles its plan again.
     if (!isErrno(error, ...NOT_KEPT)) throw error;
@@ -131,11 +127,7 @@ export function forgetAll({ runRoot }: Pick<Engine, "runRoot">): void {
 }
 
 /** Makes a new container of a start that was kept, without a row unless it `hasRow`. @returns Its lock, and its plan. */
-export function makeKept(
-  engine: Engine,
-  kept: KeptStart,
-  hasRow = false,
-): { container: Container; lock: Fd; plan: Uint8Array } {
+export function makeKept(engine: Engine, kept: KeptStart, hasRow = false): MadeStart {
   const random = crypto.getRandomValues(new Uint8Array(ID_LENGTH / 2));
   const id = random.toHex();
   const old = kept.container.id;
@@ -169,9 +161,23 @@ function renameIn({ plan, whole, short }: KeptStart, id: string): Uint8Array {
   return plan;
 }
 
-/** A start that was compiled for one container, so that it can be made another's. */
-export function withPlaces(start: Pick<KeptStart, "container" | "config" | "plan">): KeptStart {
-  return { ...start, ...placesOf(start.plan, start.container.id) };
+/** A new container, its lock and its plan. */
+export interface MadeStart {
+  readonly container: Container;
+  readonly lock: Fd;
+  readonly plan: Uint8Array;
+}
+
+/** A start as it was compiled for one container. */
+export interface CompiledStart extends Pick<KeptStart, "container" | "config" | "plan"> {
+  readonly network: NetworkStart;
+}
+
+/** A start that can be made another container's; undefined where its address cannot be told from the rest. */
+export function withPlaces({ network, ...start }: CompiledStart): KeptStart | undefined {
+  const bridge = bridgePlaces(start.plan, network);
+  if (bridge === undefined && network.address !== undefined) return undefined;
+  return { ...start, ...placesOf(start.plan, start.container.id), ...(bridge === undefined ? {} : { bridge }) };
 }
 
 function placesOf(plan: Uint8Array, id: string): Pick<KeptStart, "whole" | "short"> {

@@ -6,7 +6,7 @@ import type { Spec } from "../runtime/spec.ts";
 import type { Container } from "./container.ts";
 import { makeContainer } from "./create.ts";
 import type { Engine } from "./engine.ts";
-import { type KeptStart, keyOf, makeKept, withPlaces } from "./kept-start.ts";
+import { type KeptStart, keyOf, withPlaces } from "./kept-start.ts";
 import { compileLaunch } from "./launch.ts";
 import type { ContainerOptions } from "./options.ts";
 import {
@@ -19,7 +19,7 @@ import {
   SPAWNED_FDS,
   spawnTrampoline,
 } from "./plan-process.ts";
-import { findSource } from "./run.ts";
+import { findSource, makeAnother } from "./run.ts";
 import { orRemove } from "./run-new.ts";
 import { killEverything } from "./stop.ts";
 
@@ -138,19 +138,20 @@ async function make(engine: Engine, wanted: ContainerOptions): Promise<Made> {
   const kept = key === undefined ? undefined : keptStarts.get(engine)?.get(key);
   if (kept !== undefined) {
     // Several starts may be under way at once, each with a plan of its own.
-    const made = makeKept(engine, { ...kept, plan: kept.plan.slice() });
+    const made = await makeAnother(engine, { ...kept, plan: kept.plan.slice() });
     return { ...made, spec: () => JSON.parse(kept.config) };
   }
   const created = await makeContainer(engine, options, {}, true);
   const attachment = { attach: true, interactive: options.interactive === true };
-  const { plan } = await compileLaunch(engine, created, attachment, SPAWNED_FDS).catch((error: unknown) =>
+  const { plan, network } = await compileLaunch(engine, created, attachment, SPAWNED_FDS).catch((error: unknown) =>
     orRemove(engine, created, () => Promise.reject<never>(error)),
   );
   const { container, lock, spec } = created;
-  if (key !== undefined) {
+  const start = key === undefined ? undefined : withPlaces({ container, config: JSON.stringify(spec), plan, network });
+  if (key !== undefined && start !== undefined) {
     const starts = keptStarts.get(engine) ?? new Map<string, KeptStart>();
     if (starts.size >= MAX_KEPT) starts.clear();
-    starts.set(key, withPlaces({ container, config: JSON.stringify(spec), plan }));
+    starts.set(key, start);
     keptStarts.set(engine, starts);
   }
   return { container, lock, plan, spec: () => spec };

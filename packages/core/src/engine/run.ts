@@ -2,7 +2,7 @@ import { BoxError, statIfThere } from "@bantubox/ffi";
 import { findImage, type Image } from "@bantubox/image/store";
 import type { Engine } from "./engine.ts";
 import type { PullHooks } from "./images.ts";
-import { forgetKept, keyOf, makeKept, recall } from "./kept-start.ts";
+import { forgetKept, type KeptStart, keyOf, type MadeStart, makeKept, recall } from "./kept-start.ts";
 import type { ContainerOptions } from "./options.ts";
 import { becomePlan, PASSED_FD, passAs } from "./plan-process.ts";
 
@@ -18,10 +18,7 @@ export async function runForeground(engine: Engine, options: ContainerOptions, h
   const key = source && keyOf(engine, options, source.image);
   const kept = key === undefined ? undefined : recall(engine, key);
   if (kept === undefined) return await (await import("./run-new.ts")).runNew(engine, options, hooks, key);
-  const { container, lock, plan } =
-    kept.bridge === undefined
-      ? makeKept(engine, kept)
-      : await (await import("./kept-bridge.ts")).makeKeptOnBridge(engine, kept, kept.bridge);
+  const { container, lock, plan } = await makeAnother(engine, kept);
   if (source?.image !== undefined && findImage(engine, container.image) === undefined) {
     // Removed in between, by somebody who did not see the container yet.
     forgetKept(engine, container, lock);
@@ -29,6 +26,12 @@ export async function runForeground(engine: Engine, options: ContainerOptions, h
   }
   passAs(lock, PASSED_FD);
   return await becomePlan(plan);
+}
+
+/** A new container of a start that was kept, with an address of its own where it is on the bridge. */
+export async function makeAnother(engine: Engine, kept: KeptStart): Promise<MadeStart> {
+  if (kept.bridge === undefined) return makeKept(engine, kept);
+  return (await import("./kept-bridge.ts")).makeKeptOnBridge(engine, kept, kept.bridge);
 }
 
 /** What is here of the container's root: an image, or a directory; undefined for what has to be pulled, or is wrong. */

@@ -3,8 +3,9 @@ import { AT, CLONE, MONITOR, O, PR, type Reg, SECTION, SIGNALS } from "@bantubox
 import { type Build, startBuild } from "./build.ts";
 import { joinV1, openUnified } from "./cgroups.ts";
 import { becomeUser, execute, type SeccompFilter, setRlimits } from "./identity.ts";
+import { NAMESPACE_FLAG } from "./namespaces.ts";
 import { writeProc } from "./paths.ts";
-import type { NamespaceType, Process, Spec } from "./spec.ts";
+import type { Process, Spec } from "./spec.ts";
 import {
   closeContainerEnds,
   makePipes,
@@ -30,16 +31,6 @@ export interface ExecContext {
   readonly failed?: readonly string[];
   readonly reportFd?: number;
 }
-
-const NAMESPACE: Readonly<Partial<Record<NamespaceType, number>>> = {
-  mount: CLONE.NEWNS,
-  pid: CLONE.NEWPID,
-  uts: CLONE.NEWUTS,
-  ipc: CLONE.NEWIPC,
-  network: CLONE.NEWNET,
-  cgroup: CLONE.NEWCGROUP,
-  time: CLONE.NEWTIME,
-};
 
 /**
  * Compiles the entry of a process into a container that runs.
@@ -109,7 +100,7 @@ function enter(build: Build, { spec, process, pidfd, cgroup, stdio }: ExecContex
   setRlimits(build, steps, process.rlimits ?? []);
   // Also where it was not made for the container: the caller may be on another network than who started it.
   let flags: number = CLONE.NEWNET;
-  for (const { type } of spec.linux.namespaces) flags |= NAMESPACE[type] ?? 0;
+  for (const { type } of spec.linux.namespaces) flags |= NAMESPACE_FLAG[type];
   steps.sys("setns", pidfd, flags).tag(TAG.JOIN);
   steps.sys("close", pidfd);
   if (!stdio.tty) return undefined;

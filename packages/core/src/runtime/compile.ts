@@ -6,11 +6,12 @@ import { joinCgroups, makeCgroups, removeCgroups } from "./cgroups.ts";
 import { addConsole, fillDev } from "./devices.ts";
 import { becomeUser, execute, type SeccompFilter, setRlimits } from "./identity.ts";
 import { addMount, openLinkedBinds } from "./mounts.ts";
+import { NAMESPACE_FLAG } from "./namespaces.ts";
 import { type NetworkSetup, openHostSocket, setUpNetwork } from "./network.ts";
 import { protectPaths, writeProc } from "./paths.ts";
 import { goneDirectory, RECORD } from "./records.ts";
 import { clearVolatile, enterRoot, mountRoot, type RootFs } from "./rootfs.ts";
-import type { NamespaceType, Spec } from "./spec.ts";
+import type { Spec } from "./spec.ts";
 import {
   closeContainerEnds,
   makePipes,
@@ -53,17 +54,6 @@ export interface StartContext {
   /** Where struct plan_report goes instead, for a caller that waits in process. */
   readonly reportFd?: number;
 }
-
-const NAMESPACE: Readonly<Record<NamespaceType, number>> = {
-  mount: CLONE.NEWNS,
-  pid: CLONE.NEWPID,
-  uts: CLONE.NEWUTS,
-  ipc: CLONE.NEWIPC,
-  network: CLONE.NEWNET,
-  cgroup: CLONE.NEWCGROUP,
-  time: CLONE.NEWTIME,
-  user: CLONE.NEWUSER,
-};
 
 const ATTACH_BACKLOG = 16;
 const F_DUPFD_CLOEXEC = 1030;
@@ -140,7 +130,7 @@ function compilePrepare(
   const hostSocket = openHostSocket(build, context.network);
 
   let flags = 0;
-  for (const { type, path } of context.spec.linux.namespaces) if (path === undefined) flags |= NAMESPACE[type];
+  for (const { type, path } of context.spec.linux.namespaces) if (path === undefined) flags |= NAMESPACE_FLAG[type];
   // A cgroup namespace begins at the groups that its maker is in: the child makes it, once it has joined them all.
   flags &= ~CLONE.NEWCGROUP;
   const fork = steps.builtin("fork", SECTION.CHILD, flags, intoCgroup ?? -1).into(registers.pid);
@@ -234,7 +224,7 @@ function joinNamespaces({ plan, scratch }: Build, spec: Spec): void {
       .sys("openat", AT.FDCWD, path, O.RDONLY | O.CLOEXEC)
       .into(scratch)
       .tag(TAG.JOIN);
-    plan.child.sys("setns", scratch, NAMESPACE[type]).tag(TAG.JOIN);
+    plan.child.sys("setns", scratch, NAMESPACE_FLAG[type]).tag(TAG.JOIN);
     plan.child.sys("close", scratch);
   }
 }
