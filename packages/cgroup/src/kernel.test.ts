@@ -192,6 +192,7 @@ describe.skipIf(reason !== undefined)("on this kernel", () => {
   });
 
   const hasHugepages = host.controllers.has("hugetlb") && existsSync("/sys/kernel/mm/hugepages/hugepages-2048kB");
+  if (!hasHugepages) console.warn("skipped: no cgroup controller counts huge pages of 2 MB here");
   test.skipIf(!hasHugepages)("a controller that v2 has is handed down, and its limit arrives", () => {
     make({ hugepageLimits: [{ pageSize: "2MB", limit: 4 << 20 }] });
     const file = host.controllers.get("hugetlb")?.version === 2 ? "hugetlb.2MB.max" : "hugetlb.2MB.limit_in_bytes";
@@ -228,6 +229,7 @@ describe.skipIf(reason !== undefined)("on this kernel", () => {
     expect((await child.stdout.text()).split("\n")).toEqual(["ready", "null", "no-zero", "no-full", ""]);
   });
 
+  if (host.unified === undefined) console.warn("skipped: this host has no cgroup v2");
   test.skipIf(host.unified === undefined)("only allowed devices open by v2's program", async () => {
     const { unified } = host;
     const onlyV2 = { ...host, controllers: new Map([...host.controllers].filter(([name]) => name !== "devices")) };
@@ -238,6 +240,7 @@ describe.skipIf(reason !== undefined)("on this kernel", () => {
   });
 });
 
+if (!v1Only.controllers.has("freezer")) console.warn("skipped: this host has no freezer of v1");
 describe.skipIf(reason !== undefined || !v1Only.controllers.has("freezer"))("on this kernel's v1 alone", () => {
   test("all processes of a group are frozen, killed and gone, also those that keep forking", async () => {
     const plan = make({ pids: { limit: 200 } }, v1Only);

@@ -180,6 +180,7 @@ test("loopback is reached directly, whatever the environment says of proxies", a
   expect(await elsewhere(proxies, code)).toBe("direct");
 });
 
+if (Bun.which("openssl") === null) console.warn("skipped: there is no openssl to make a certificate");
 test.skipIf(Bun.which("openssl") === null)(
   "a certificate that nobody vouches for is fatal, unless it is said to be fine",
   async () => {

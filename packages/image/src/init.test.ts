@@ -29,6 +29,7 @@ import { contents, temporaryStore } from "./store-fixture.ts";
 const isRoot = process.getuid?.() === 0;
 // As root only: owners, devices and capabilities are what is copied.
 const asRoot = test.skipIf(!isRoot);
+if (!isRoot) console.warn("skipped: what only root may copy");
 
 function temporaryDirectory(): Disposable & { readonly path: string } {
   const path = mkdtempSync(join(tmpdir(), "bantubox-init-"));

@@ -36,6 +36,8 @@ function resolve(request: Partial<CapabilityRequest>): string[] {
 
 const header = "/usr/include/linux/capability.h";
 
+if (!existsSync(header)) console.warn(`skipped: there is no ${header}`);
+
 test.skipIf(!existsSync(header))(`the names stand at the kernel's bits (${header})`, () => {
   const defined = readFileSync(header, "utf8").matchAll(/^#define (CAP_[A-Z_]+)\s+(\d+)$/gm);
   const expected = [...defined].map(([, name, bit]) => [name, Number(bit)]);

@@ -14,7 +14,8 @@ const COMPILERS: readonly (readonly [Abi, string, readonly string[]])[] = [
 const NO_CALLS = /^(syscalls|arch_specific_syscall)$/;
 
 describe("syscallNumbers() agrees with the kernel's headers", () => {
-  for (const [abi, compiler, flags] of COMPILERS)
+  for (const [abi, compiler, flags] of COMPILERS) {
+    if (!existsSync(compiler)) console.warn(`skipped: there is no ${compiler} to ask for ${abi}`);
     test.skipIf(!existsSync(compiler))(`for ${abi} (${compiler})`, () => {
       const { stdout, exitCode } = Bun.spawnSync([compiler, "-E", "-dM", ...flags, "-xc", "/dev/null"]);
       expect(exitCode).toBe(0);
@@ -28,6 +29,7 @@ describe("syscallNumbers() agrees with the kernel's headers", () => {
       }
       expect(count).toBeGreaterThan(290);
     });
+  }
 });
 
 test.each<[Abi, number, string, number]>([
