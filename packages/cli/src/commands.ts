@@ -1,6 +1,6 @@
 import type { Command } from "./command.ts";
 
-type Load = () => Promise<{ readonly default: Command }>;
+export type Load = () => Promise<{ readonly default: Command }>;
 
 /** Every command, in the order that the help lists them; a file is loaded when its command is used. */
 export const commands: Readonly<Record<string, Load>> = {
@@ -32,8 +32,8 @@ export const hidden: Readonly<Record<string, Load>> = { internal: () => import("
 /** Other words for the same. */
 export const aliases: Readonly<Record<string, string>> = { list: "ps", ls: "ps" };
 
-/** Docker's long forms: what a word means behind `container` or `image`. */
-export const groups: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+/** Docker's long forms: which command a word means behind `container` or `image`; one of the group's own has its file here. */
+export const groups: Readonly<Record<string, Readonly<Record<string, string | Load>>>> = {
   container: {
     run: "run",
     exec: "exec",

@@ -1,5 +1,5 @@
 import type { Command, Globals } from "./command.ts";
-import { aliases, commands, groups, hidden } from "./commands.ts";
+import { aliases, commands, groups, hidden, type Load } from "./commands.ts";
 import { nearest } from "./near.ts";
 import { writeOut } from "./output.ts";
 import { parse, parseGlobals } from "./parse.ts";
@@ -49,8 +49,7 @@ async function help(words: readonly string[]): Promise<number> {
 
 async function findCommand(word: string, group: string | undefined): Promise<Command> {
   const words = group === undefined ? undefined : groups[group];
-  const name = words === undefined ? (own(aliases, word) ?? word) : own(words, word);
-  const load = name === undefined ? undefined : (own(commands, name) ?? own(hidden, name));
+  const load = words === undefined ? loadOf(own(aliases, word) ?? word) : loadOf(own(words, word));
   if (load !== undefined) return (await load()).default;
 
   const before = group === undefined ? "bb" : `bb ${group}`;
@@ -60,6 +59,10 @@ async function findCommand(word: string, group: string | undefined): Promise<Com
     `Cannot run "${before} ${word}": there is no such command`,
     near === undefined ? `See "${before} --help"` : `Did you mean "${before} ${near}"?`,
   );
+}
+
+function loadOf(name: string | Load | undefined): Load | undefined {
+  return typeof name === "string" ? (own(commands, name) ?? own(hidden, name)) : name;
 }
 
 /** A value of a table; what every object inherits is none. */

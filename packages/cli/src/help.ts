@@ -1,7 +1,7 @@
 import { type ArgsDef, type CommandDef, defineCommand, renderUsage } from "citty";
 import { painter } from "./color.ts";
 import { type Command, type Flags, globalFlags } from "./command.ts";
-import { commands, groupSummaries, groups } from "./commands.ts";
+import { commands, groupSummaries, groups, type Load } from "./commands.ts";
 
 const SUMMARY = "Linux containers without a daemon";
 
@@ -44,8 +44,8 @@ function named(group?: string): CommandDef {
   return { meta: { name: group === undefined ? "bb" : `bb ${group}` } };
 }
 
-async function load(name: string): Promise<CommandDef> {
-  const module = await commands[name]?.();
+async function load(command: string | Load): Promise<CommandDef> {
+  const module = await (typeof command === "string" ? commands[command] : command)?.();
   return module === undefined ? {} : toCitty(module.default);
 }
 
