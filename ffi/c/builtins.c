@@ -42,9 +42,10 @@ struct file_system {
 	long rest[30];
 };
 
-static long send_fd(int socket, struct control_message message, int fd)
+/* One message with a descriptor. Its text is not written to. */
+static long pass_fd(int socket, int fd, void *text, size_t length)
 {
-	struct iovec iov = {&message, sizeof(message)};
+	struct iovec iov = {text, length};
 	struct {
 		size_t length;
 		int level, type, fd, pad;
@@ -55,6 +56,11 @@ static long send_fd(int socket, struct control_message message, int fd)
 					.control_length = sizeof(control)};
 
 	return SYS_3(__NR_sendmsg, socket, &header, MSG_NOSIGNAL);
+}
+
+static long send_fd(int socket, struct control_message message, int fd)
+{
+	return pass_fd(socket, fd, &message, sizeof(message));
 }
 
 static long wait_go(int socket)
@@ -318,6 +324,8 @@ long builtin(struct session *session, const struct plan_step *step, const uint64
 		return send_fd(session->control,
 			       (struct control_message){.kind = CONTROL_CHILD, .section = (uint32_t)a[0]},
 			       (int)a[1]);
+	case BUILTIN_PASS_FD:
+		return pass_fd((int)a[0], (int)a[1], (void *)(uintptr_t)a[2], a[3]);
 	case BUILTIN_LOAD32:
 		memcpy(&value, first, 4);
 		return value;

@@ -76,7 +76,8 @@ enum plan_builtin {
 	BUILTIN_DROP_BOUNDING,/* (low word, high word): drops every capability whose bit is not set */
 	BUILTIN_SEND_CHILD,  /* (pid, pidfd): tells the monitor that this is the process to wait for */
 	BUILTIN_CLOSE_OTHERS,/* (): closes every descriptor but 0 to 2 and the way to the monitor */
-	BUILTIN_LAST = BUILTIN_CLOSE_OTHERS
+	BUILTIN_PASS_FD,     /* (socket, fd, text, length): sends both to a socket of somebody else's */
+	BUILTIN_LAST = BUILTIN_PASS_FD
 };
 
 struct plan_range {

@@ -44,6 +44,7 @@ export const BUILTIN = {
   dropBounding: 0x8012,
   sendChild: 0x8013,
   closeOthers: 0x8014,
+  passFd: 0x8015,
 } as const;
 export type BuiltinName = keyof typeof BUILTIN;
 

@@ -109,7 +109,7 @@ function enter(build: Build, { spec, process, pidfd, cgroup, stdio }: ExecContex
     .into(root)
     .tag(TAG.PTY);
   const size = { rows: process.consoleSize?.height ?? 0, columns: process.consoleSize?.width ?? 0 };
-  const slave = openPty(build, steps, process.user, size);
+  const slave = openPty(build, steps, { user: process.user, size });
   steps.sys("close", root);
   return slave;
 }

@@ -1,28 +1,15 @@
 import type { CgroupHost, CgroupPlan } from "@bantubox/cgroup";
-import { AT, CLONE, ERRNO, MONITOR, O, PR, type Reg, S_IF, SECTION, SIGNALS, type Steps, TIOC } from "@bantubox/ffi";
-import { QUIET_SYSCTLS } from "@bantubox/net";
-import { type Build, isolateMounts, startBuild } from "./build.ts";
-import { joinCgroups, makeCgroups, removeCgroups } from "./cgroups.ts";
-import { addConsole, fillDev } from "./devices.ts";
-import { becomeUser, execute, type SeccompFilter, setRlimits } from "./identity.ts";
-import { addMount, openLinkedBinds } from "./mounts.ts";
+import { AT, CLONE, ERRNO, MONITOR, O, type Reg, SECTION, type Steps } from "@bantubox/ffi";
+import { type Build, startBuild } from "./build.ts";
+import { makeCgroups, removeCgroups } from "./cgroups.ts";
+import { compileChild } from "./child.ts";
+import type { SeccompFilter } from "./identity.ts";
 import { NAMESPACE_FLAG } from "./namespaces.ts";
-import { type NetworkSetup, openHostSocket, setUpNetwork } from "./network.ts";
-import { protectPaths, writeProc } from "./paths.ts";
+import { type NetworkSetup, openHostSocket } from "./network.ts";
 import { goneDirectory, RECORD } from "./records.ts";
-import { clearVolatile, enterRoot, mountRoot, type RootFs } from "./rootfs.ts";
+import { clearVolatile, type RootFs } from "./rootfs.ts";
 import type { Spec } from "./spec.ts";
-import {
-  closeContainerEnds,
-  makePipes,
-  monitorFlags,
-  openPty,
-  type Pipes,
-  type Stdio,
-  takeTerminal,
-  usePipes,
-  usePty,
-} from "./stdio.ts";
+import { closeContainerEnds, makePipes, monitorFlags, type Pipes, type Stdio, streamsOf } from "./stdio.ts";
 import { TAG } from "./tags.ts";
 
 /** What the engine knows beside config.json: where things lie on this host. */
@@ -70,7 +57,7 @@ export function compileStart(context: StartContext): Uint8Array<ArrayBuffer> {
     pid: plan.register(2),
   };
   const pipes = compilePrepare(build, context, registers);
-  compileChild(build, context, pipes);
+  compileChild(build, { ...context, hostSocket: pipes.hostSocket, streams: streamsOf(context.stdio, pipes) });
   plan.parent.builtin("recordStart", registers.run, RECORD.pid).tag(TAG.STATE);
   closeContainerEnds(build, pipes);
   compileEnd(build, context, registers.directory);
@@ -155,120 +142,6 @@ function listenForAttach(steps: Steps, runDirectory: string, { run, listen }: Re
   steps.sys("umask", 0o022);
   steps.sys("listen", listen, ATTACH_BACKLOG).tag(TAG.STATE);
   steps.sys("chdir", "/");
-}
-
-function compileChild(build: Build, context: StartContext, pipes: Pipes & { hostSocket: Reg | undefined }): void {
-  const { plan, root } = build;
-  const steps = plan.child;
-  const { spec, stdio } = context;
-  const { process } = spec;
-  steps.sys("prctl", PR.SET_PDEATHSIG, SIGNALS.KILL, 0, 0, 0);
-  steps.sys("prctl", PR.SET_DUMPABLE, 0, 0, 0, 0);
-  steps.sys("umask", 0);
-  const hasCgroupNamespace = spec.linux.namespaces.some(({ type, path }) => type === "cgroup" && path === undefined);
-  joinCgroups(build, context.cgroup, hasCgroupNamespace);
-  joinNamespaces(build, spec);
-  compileNetwork(build, context, pipes.hostSocket);
-  for (const [name, value] of Object.entries(spec.linux.sysctl ?? {})) {
-    writeProc(build, `/proc/sys/${name.replaceAll(".", "/")}`, value, TAG.SYSCTL);
-  }
-  if (process.oomScoreAdj !== undefined) {
-    writeProc(build, "/proc/self/oom_score_adj", String(process.oomScoreAdj), TAG.RLIMIT);
-  }
-  if (process.apparmorProfile) {
-    writeProc(build, "/proc/self/attr/apparmor/exec", `exec ${process.apparmorProfile}`, TAG.APPARMOR);
-  }
-  setRlimits(build, steps, process.rlimits ?? []);
-
-  const linked = openLinkedBinds(build, spec.mounts);
-  isolateMounts(steps, spec.linux.rootfsPropagation ?? "private");
-  mountRoot(build, context.root);
-  for (const mount of spec.mounts) {
-    addMount(build, mount, context.cgroupHost, linked.get(mount));
-    if (mount.destination === "/dev" && mount.type === "tmpfs") fillDev(build, spec.linux.devices ?? []);
-  }
-  // A working directory that the image lacks is made, as Docker does; on a root that cannot be written it fails later.
-  if (process.cwd !== "/") {
-    steps.builtin("target", root, process.cwd, S_IF.DIR, 0).into(build.scratch).ignore();
-  }
-  if (stdio.tty) {
-    const size = { rows: process.consoleSize?.height ?? 0, columns: process.consoleSize?.width ?? 0 };
-    const slave = openPty(build, steps, process.user, size);
-    addConsole(build, slave);
-    finishMounts(build, context);
-    usePty(steps, slave);
-  } else {
-    finishMounts(build, context);
-    usePipes(build, steps, pipes, process.user);
-  }
-  if (spec.hostname) steps.sys("sethostname", spec.hostname, Buffer.byteLength(spec.hostname)).tag(TAG.HOSTNAME);
-  if (spec.domainname)
-    steps.sys("setdomainname", spec.domainname, Buffer.byteLength(spec.domainname)).tag(TAG.HOSTNAME);
-  takeTerminal(steps, stdio.tty);
-  becomeUser(build, steps, process, context.filter);
-  if (context.init) runUnderInit(build, context);
-  else execute(build, steps, process);
-}
-
-function finishMounts(build: Build, { spec, directory }: StartContext): void {
-  const { maskedPaths: masked = [], readonlyPaths: readonly = [] } = spec.linux;
-  protectPaths(build, { masked, readonly, directory });
-  enterRoot(build, spec.root.readonly === true);
-}
-
-function joinNamespaces({ plan, scratch }: Build, spec: Spec): void {
-  for (const { type, path } of spec.linux.namespaces) {
-    // The network's is joined by network.ts, and a PID namespace cannot be joined by the process itself.
-    if (path === undefined || type === "network") continue;
-    plan.child
-      .sys("openat", AT.FDCWD, path, O.RDONLY | O.CLOEXEC)
-      .into(scratch)
-      .tag(TAG.JOIN);
-    plan.child.sys("setns", scratch, NAMESPACE_FLAG[type]).tag(TAG.JOIN);
-    plan.child.sys("close", scratch);
-  }
-}
-
-function compileNetwork(build: Build, context: StartContext, hostSocket: Reg | undefined): void {
-  const steps = build.plan.child;
-  if (context.network.kind === "veth") {
-    for (const [path, value] of QUIET_SYSCTLS) {
-      steps
-        .builtin("writeFile", AT.FDCWD, path, value, value.length, O.WRONLY, 0)
-        .tolerate(ERRNO.ENOENT)
-        .tag(TAG.NETWORK);
-    }
-  }
-  setUpNetwork(build, context.network, hostSocket);
-}
-
-/** --init: the child stays as a reaper, and its first child, pid 2 of the namespace, is the command. */
-function runUnderInit(build: Build, { spec, stdio }: StartContext): void {
-  const { plan, scratch } = build;
-  const { child, inner } = plan;
-  child.builtin("closeOthers").tag(TAG.STATE);
-  child.builtin("fork", SECTION.INNER, 0, -1).into(scratch).tag(TAG.STATE);
-  // From here on it lives as long as the command, which itself waits until the start is on record.
-  child.sys("prctl", PR.SET_PDEATHSIG, 0, 0, 0, 0);
-  child.builtin("reap", scratch);
-  // Its own process group, and the terminal's foreground, so that ^C reaches it once and not through PID 1 again.
-  inner.sys("setpgid", 0, 0).tag(TAG.STATE);
-  if (stdio.tty) takeForeground(build, inner);
-  execute(build, inner, spec.process);
-}
-
-/** Blocks SIGTTOU for the one call that would stop a background process. */
-function takeForeground({ plan }: Build, steps: Steps): void {
-  const SIG_BLOCK = 0;
-  const SIG_UNBLOCK = 1;
-  const set = new Uint32Array(new ArrayBuffer(8));
-  set[0] = 1 << (SIGNALS.TTOU - 1);
-  const group = new Uint32Array(new ArrayBuffer(4));
-  group[0] = 2;
-  const mask = plan.bytes(new Uint8Array(set.buffer));
-  steps.sys("rt_sigprocmask", SIG_BLOCK, mask, null, 8);
-  steps.sys("ioctl", 0, TIOC.SPGRP, plan.bytes(new Uint8Array(group.buffer))).tag(TAG.PTY);
-  steps.sys("rt_sigprocmask", SIG_UNBLOCK, mask, null, 8);
 }
 
 /** What the monitor does when the container has ended, and when it never began. */

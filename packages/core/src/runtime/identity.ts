@@ -105,18 +105,24 @@ const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
  * Closed at execve would be too late: working directory and command may be
  * named /proc/self/fd/N, and some N leads to the host (CVE-2024-21626).
  */
-export function execute({ plan }: Build, steps: Steps, process: Process): void {
+export function execute(build: Build, steps: Steps, process: Process, hold = waitGo): void {
+  const { plan } = build;
   steps.sys("umask", process.user.umask ?? 0o022);
   steps.builtin("closeOthers").tag(TAG.STATE);
   steps.sys("chdir", process.cwd).tag(TAG.CWD);
   steps.builtin("checkCwd").tag(TAG.CWD);
-  steps.builtin("waitGo");
+  hold(build, steps);
   // Cleared only now that the start is on record: a container must not outlive an unrecorded start.
   steps.sys("prctl", PR.SET_PDEATHSIG, 0, 0, 0, 0);
   const CLOSE_RANGE_CLOEXEC = 4;
   steps.sys("close_range", 3, 0xffffffff, CLOSE_RANGE_CLOEXEC);
   const candidates = plan.strings(candidatePaths(process));
   steps.builtin("exec", candidates, plan.strings(process.args), plan.strings(process.env)).tag(TAG.EXEC);
+}
+
+/** Until the start is on record. */
+function waitGo(_: Build, steps: Steps): void {
+  steps.builtin("waitGo");
 }
 
 /** Where the command may be: as it is when it has a slash, else in each directory of the container's own PATH. */

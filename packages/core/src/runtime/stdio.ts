@@ -22,6 +22,19 @@ export interface Pipes {
   readonly stderr: readonly [Reg, Reg] | undefined;
 }
 
+/** What a process of a container has at 0, 1 and 2. */
+export type Streams =
+  | { readonly kind: "pipes"; readonly pipes: Pipes }
+  /** A terminal of the container's own devpts. Its master goes over `socket`, or to the monitor. */
+  | { readonly kind: "pty"; readonly socket?: Reg | undefined }
+  /** Whatever the caller has there. */
+  | { readonly kind: "inherited" };
+
+/** The streams of a process whose monitor holds the other ends. */
+export function streamsOf({ tty }: Stdio, pipes: Pipes): Streams {
+  return tty ? { kind: "pty" } : { kind: "pipes", pipes };
+}
+
 export function monitorFlags({ tty, attach, forward }: Stdio): number {
   return (
     (tty ? MONITOR.TTY : 0) |
@@ -91,14 +104,22 @@ function openNull({ plan, scratch }: Build, steps: Steps): void {
   steps.builtin("checkType", scratch, S_IF.CHR, DEV_NULL).tag(TAG.DEVICE);
 }
 
+/** For whom a terminal is made. */
+interface PtyOptions {
+  readonly user: User;
+  readonly size: { readonly rows: number; readonly columns: number };
+  /** A connected socket that gets the master instead of the monitor. */
+  readonly socket?: Reg | undefined;
+}
+
 /**
- * Makes a pty of the container's own devpts, sends its master to the monitor
+ * Makes a pty of the container's own devpts, sends its master away
  * and leaves its slave in the register that is returned.
  *
  * The slave is opened through the master (TIOCGPTPEER), not by a name: what
  * lies at /dev/pts/0 may be the image's doing (CVE-2025-52565).
  */
-export function openPty(build: Build, steps: Steps, user: User, size: { rows: number; columns: number }): Reg {
+export function openPty(build: Build, steps: Steps, { user, size, socket }: PtyOptions): Reg {
   const { plan, root } = build;
   const [master, slave] = [plan.register(), plan.register()];
   const how = new Uint32Array(new ArrayBuffer(24));
@@ -120,9 +141,17 @@ export function openPty(build: Build, steps: Steps, user: User, size: { rows: nu
     steps.sys("ioctl", slave, TIOC.SWINSZ, plan.bytes(new Uint8Array(window.buffer))).tag(TAG.PTY);
   }
   if (user.uid !== 0) steps.sys("fchown", slave, user.uid, -1).tolerate(ERRNO.EPERM);
-  steps.builtin("sendFd", master).tag(TAG.PTY);
+  if (socket === undefined) steps.builtin("sendFd", master).tag(TAG.PTY);
+  else passMaster(steps, socket, master);
   steps.sys("close", master);
   return slave;
+}
+
+/** As runc does: whoever listens learns what it is by the message's text. */
+function passMaster(steps: Steps, socket: Reg, master: Reg): void {
+  const name = "/dev/ptmx";
+  steps.builtin("passFd", socket, master, name, name.length).tag(TAG.PTY);
+  steps.sys("close", socket);
 }
 
 /** Puts the slave at 0, 1 and 2. */
