@@ -38,7 +38,8 @@ export interface RunConfig {
   readonly healthcheck?: Healthcheck | undefined;
 }
 
-const EMPTY_CONFIG: RunConfig = {
+/** Of an image that says nothing. */
+export const EMPTY_CONFIG: RunConfig = {
   env: [],
   cmd: [],
   entrypoint: [],
