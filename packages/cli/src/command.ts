@@ -42,6 +42,7 @@ interface Operands {
 export interface Globals {
   root?: string;
   runRoot?: string;
+  storageDriver?: string;
   debug?: boolean;
 }
 
@@ -91,5 +92,10 @@ export const globalFlags = {
     description: "Where images and containers are kept (default: /var/lib/bantubox)",
   },
   "run-root": { type: "string", value: "DIR", description: "Where running state is kept (default: /run/bantubox)" },
+  "storage-driver": {
+    type: "string",
+    value: "NAME",
+    description: "How a new store keeps layers: overlay (default), btrfs or copy",
+  },
   debug: { type: "boolean", description: "Show the stack of an error" },
 } as const satisfies Flags;

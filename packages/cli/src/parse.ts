@@ -123,14 +123,16 @@ function assign({ command, flags, globals }: State, { key, flag, text, label }: 
 
 function setGlobal(globals: Globals, name: string, value: unknown): void {
   if (name === "debug") globals.debug = value === true;
-  else if (typeof value !== "string" || value === "")
-    throw usageError(`Cannot use "--${name}": its directory is empty`);
+  else if (typeof value !== "string" || value === "") throw usageError(`Cannot use "--${name}": its value is empty`);
   else if (name === "root") globals.root = value;
+  else if (name === "storage-driver") globals.storageDriver = value;
   else globals.runRoot = value;
 }
 
 function globalFlag(name: string): Flag | undefined {
-  return name === "root" || name === "run-root" || name === "debug" ? globalFlags[name] : undefined;
+  return name === "root" || name === "run-root" || name === "storage-driver" || name === "debug"
+    ? globalFlags[name]
+    : undefined;
 }
 
 /** The flag's own name for itself or an alias; `name` when there is neither. */
@@ -156,7 +158,7 @@ function unknownFlag(command: Command, label: string): Error {
   if (label.startsWith("--")) {
     for (const key in command.flags)
       names.push(`--${key}`, ...(command.flags[key]?.aliases ?? []).map((a) => `--${a}`));
-    names.push("--root", "--run-root", "--debug", "--help");
+    names.push("--root", "--run-root", "--storage-driver", "--debug", "--help");
   }
   const near = nearest(label, names);
   const hint = near === undefined ? helpHint(command) : `Did you mean "${near}"? ${helpHint(command)}`;

@@ -1,13 +1,18 @@
-import { chmodSync, closeSync, constants, fsyncSync, mkdtempSync, openSync, renameSync } from "node:fs";
+import { chmodSync, closeSync, constants, fsyncSync, openSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { call, isErrno } from "@bantubox/ffi";
 import { commitIngest, hasBlob, type Ingest } from "./blobs.ts";
 import { type Digest, digestHex } from "./digest.ts";
+import { driverOf } from "./storage/drivers.ts";
+import { mergeChain, type PlacedTree } from "./storage/merge.ts";
+import { removeTree } from "./storage/remove.ts";
 import { blobsDirectory, type ImageStore, layersDirectory, type StoredLayer } from "./store.ts";
+
+export { missingLayers } from "./storage/missing.ts";
 
 /** A layer that is complete and verified but does not exist yet. */
 export interface PreparedLayer extends StoredLayer {
-  /** Below `layersDirectory`, under a temporary name. */
+  /** Below `layersDirectory`, under a temporary name: what the layer adds, as overlay has it. */
   readonly directory: string;
   /** Its blob's download, when there was one. */
   readonly download?: { readonly digest: Digest; readonly ingest: Ingest } | undefined;
@@ -15,21 +20,42 @@ export interface PreparedLayer extends StoredLayer {
 
 /** An empty directory for a layer to be made in. Whatever goes wrong, `sweep` knows it by its name. */
 export function makeLayerDirectory(store: ImageStore): string {
-  const directory = mkdtempSync(join(layersDirectory(store), ".tmp-"));
+  const directory = temporaryTree(store);
+  driverOf(store).makeTree(directory);
   // It becomes the container's root, unless the layer says otherwise; `layers` itself keeps people out.
   chmodSync(directory, 0o755);
   return directory;
 }
 
+/** A name in `layersDirectory` that nobody else has. */
+function temporaryTree(store: ImageStore): string {
+  return join(layersDirectory(store), `.tmp-${crypto.getRandomValues(new Uint8Array(12)).toHex()}`);
+}
+
 /**
  * Makes layers and downloads exist, in the one order that no power cut can break: everything on disk by
  * one `syncfs`, then the names, then the rows. Files written before, such as manifests, are covered, too.
+ *
+ * @param diffIds Of all layers of the image, from bottom to top.
+ * @returns Those that cannot be placed yet, because a layer of the image is missing: they are to be given again, with
+ *   it. Only where trees are whole; their downloads exist from now on all the same.
  */
-export function commitLayers(store: ImageStore, layers: readonly PreparedLayer[]): void {
+export async function commitLayers<T extends PreparedLayer>(
+  store: ImageStore,
+  layers: readonly T[],
+  diffIds: readonly Digest[],
+): Promise<T[]> {
+  const driver = driverOf(store);
+  const merged =
+    driver.whole === undefined
+      ? layers.map(asTree)
+      : await mergeChain({ store, driver, diffIds, layers, makePath: () => temporaryTree(store) });
   const parent = layersDirectory(store);
   withDirectory(parent, (fd) => call("syncfs", JSON.stringify(parent), fd));
-  for (const { diffId, directory, download } of layers) {
-    renameUnlessThere(directory, join(parent, digestHex(diffId)));
+  for (const { tree, directory } of merged ?? []) {
+    if (!renameUnlessThere(directory, join(parent, tree)) && driver.whole !== undefined) await removeTree(directory);
+  }
+  for (const { download } of layers) {
     if (download !== undefined && !hasBlob(store, download.digest))
       commitIngest(store, download.digest, download.ingest);
   }
@@ -38,17 +64,24 @@ export function commitLayers(store: ImageStore, layers: readonly PreparedLayer[]
   const insert = store.database.query("INSERT OR IGNORE INTO layer (id, bytes, opaque) VALUES (?1, ?2, ?3)");
   store.database
     .transaction(() => {
-      for (const { diffId, bytes, isRootOpaque } of layers) insert.run(digestHex(diffId), bytes, isRootOpaque ? 1 : 0);
+      for (const { tree, bytes, isRootOpaque } of merged ?? []) insert.run(tree, bytes, isRootOpaque ? 1 : 0);
     })
     .immediate();
+  return merged === undefined ? [...layers] : [];
 }
 
-/** A layer of that name is complete, as all that have names are: then this one is left to its owner to delete. */
-function renameUnlessThere(from: string, to: string): void {
+function asTree({ diffId, directory, bytes, isRootOpaque }: PreparedLayer): PlacedTree {
+  return { tree: digestHex(diffId), directory, bytes, isRootOpaque };
+}
+
+/** A tree of that name is complete, as all that have names are: then this one is left to its owner to delete. */
+function renameUnlessThere(from: string, to: string): boolean {
   try {
     renameSync(from, to);
+    return true;
   } catch (error) {
     if (!isErrno(error, "ENOTEMPTY", "EEXIST")) throw error;
+    return false;
   }
 }
 

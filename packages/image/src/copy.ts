@@ -1,18 +1,22 @@
 import { ftruncateSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
-import { addressOf, allocate, attempt, BoxError, call, cstr, ERRNO } from "@bantubox/ffi";
+import { addressOf, allocate, attempt, BoxError, call, cstr, ERRNO, SysError } from "@bantubox/ffi";
 import {
   createFile,
   display,
+  isOpaque,
   openDirectory,
   openFile,
   readInto,
   readLink,
   readNames,
   readXattrs,
+  removeBelow,
+  removeXattr,
   S,
   type Stat,
   statAt,
+  statIfThereAt,
   writeMtime,
   writeXattr,
 } from "./tree.ts";
@@ -29,10 +33,16 @@ const BREATH_MS = 50;
 
 const WHITEOUT = Buffer.from(".wh.");
 const ITSELF = cstr("");
+const HERE = cstr(".");
 
 export interface CopyOptions {
   /** The copy becomes a layer: names and devices that would delete files there are refused. */
   readonly asLayer?: boolean | undefined;
+  /**
+   * The source is what a layer adds, and the target all that is below it: whiteouts are carried out, directories
+   * merge, everything else gives way. `move` takes files from the source instead of copying them.
+   */
+  readonly difference?: { readonly move: boolean } | undefined;
   /** Its contents are left out, wherever it is: the store, when someone makes an image of `/`. */
   readonly exclude?: string | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -40,7 +50,7 @@ export interface CopyOptions {
 }
 
 /**
- * Copies a tree into an empty directory: owners, modes, times, links, devices,
+ * Copies a tree into a directory, an empty one unless it takes a `difference`: owners, modes, times, links, devices,
  * holes and the attributes that images have. Links are never followed. Sockets, and what is mounted
  * below `source`, are left out; mount points stay as empty directories.
  *
@@ -50,7 +60,7 @@ export interface CopyOptions {
 export async function copyTree(
   source: string,
   target: string,
-  { asLayer, exclude, signal, onProgress }: CopyOptions = {},
+  { asLayer, difference, exclude, signal, onProgress }: CopyOptions = {},
 ): Promise<number> {
   using from = openDirectory(undefined, cstr(source), JSON.stringify(source));
   using to = openDirectory(undefined, cstr(target), JSON.stringify(target));
@@ -69,6 +79,14 @@ export async function copyTree(
       const below = join(path, name);
       if (asLayer === true) refuseWhiteout(name, stat, below);
       if ((stat.mode & S.FMT) === S.SOCK) continue;
+      if (difference !== undefined) {
+        makeWay(fromFd, toFd, name, stat);
+        if (isWhiteout(stat)) continue;
+        if (difference.move && (stat.mode & S.FMT) !== S.DIR) {
+          call("renameat2", display(below), fromFd, name, toFd, name, 0);
+          continue;
+        }
+      }
       const known = stat.links > 1 && (stat.mode & S.FMT) !== S.DIR ? linked.get(stat.identity) : undefined;
       if (known !== undefined) {
         call("linkat", display(below), to.raw, known, toFd, name, 0);
@@ -91,7 +109,11 @@ export async function copyTree(
   }
 
   async function copySubdirectory(fromFd: number, toFd: number, name: Uint8Array, stat: Stat, path: Uint8Array) {
-    call("mkdirat", display(path), toFd, name, 0o700);
+    const made = attempt("mkdirat", toFd, name, 0o700);
+    if (made === -ERRNO.EEXIST && difference !== undefined) {
+      // What is left in its place is a directory; its attributes are the upper one's alone.
+      for (const xattr of readXattrs(toFd, name)) removeXattr(toFd, name, xattr);
+    } else if (made < 0) throw new SysError("mkdirat", -made, display(path));
     if (stat.identity !== excluded && stat.mount === root.mount) {
       using fromBelow = openDirectory(fromFd, name, display(path));
       using toBelow = openDirectory(toFd, name, display(path));
@@ -135,8 +157,32 @@ export async function copyTree(
   }
 
   await copyDirectory(from.raw, to.raw, new Uint8Array());
+  if (difference !== undefined) for (const xattr of readXattrs(to.raw, HERE)) removeXattr(to.raw, HERE, xattr);
   copyAttributes(from.raw, to.raw, ITSELF, root);
   return bytes;
+}
+
+/** Whether a layer that lies on nothing deletes something all the same. */
+export async function holdsWhiteouts(directory: string): Promise<boolean> {
+  using root = openDirectory(undefined, cstr(directory), JSON.stringify(directory));
+  let breath = performance.now();
+
+  async function search(fd: number): Promise<boolean> {
+    for (const name of readNames(fd, "a layer")) {
+      const stat = statAt(fd, name, display(name));
+      if (isWhiteout(stat)) return true;
+      if ((stat.mode & S.FMT) !== S.DIR) continue;
+      if (isOpaque(fd, name)) return true;
+      using child = openDirectory(fd, name, display(name));
+      if (await search(child.raw)) return true;
+      if (performance.now() - breath < BREATH_MS) continue;
+      await setImmediate();
+      breath = performance.now();
+    }
+    return false;
+  }
+
+  return isOpaque(root.raw, HERE) || (await search(root.raw));
 }
 
 function makeSpecial(fromFd: number, toFd: number, name: Uint8Array, stat: Stat): void {
@@ -156,7 +202,7 @@ function copyAttributes(fromFd: number, toFd: number, name: Uint8Array, stat: St
     if (isItself) call("fchmod", display(name), toFd, stat.mode & 0o7777);
     else call("fchmodat", display(name), toFd, name, stat.mode & 0o7777);
   }
-  const own = isItself ? cstr(".") : name;
+  const own = isItself ? HERE : name;
   for (const xattr of readXattrs(fromFd, own)) writeXattr(toFd, own, xattr);
   writeMtime(toFd, own, stat);
 }
@@ -166,8 +212,20 @@ export function makeDevice({ rdevMajor, rdevMinor }: Stat): number {
   return (rdevMinor & 0xff) + (rdevMajor & 0xfff) * 0x100 + (rdevMinor >>> 8) * 0x100000;
 }
 
+/** Removes what a difference deletes or replaces: all but a directory that a directory of the same name merges with. */
+function makeWay(fromFd: number, toFd: number, name: Uint8Array, stat: Stat): void {
+  const there = statIfThereAt(toFd, name);
+  if (there === undefined) return;
+  const merges = (stat.mode & S.FMT) === S.DIR && (there.mode & S.FMT) === S.DIR && !isOpaque(fromFd, name);
+  if (!merges) removeBelow(toFd, name);
+}
+
+function isWhiteout(stat: Stat): boolean {
+  return (stat.mode & S.FMT) === S.CHR && stat.rdevMajor === 0 && stat.rdevMinor === 0;
+}
+
 function refuseWhiteout(name: Uint8Array, stat: Stat, path: Uint8Array): void {
-  const isDevice = (stat.mode & S.FMT) === S.CHR && stat.rdevMajor === 0 && stat.rdevMinor === 0;
+  const isDevice = isWhiteout(stat);
   if (!isDevice && !(name.length > WHITEOUT.length && WHITEOUT.equals(name.subarray(0, WHITEOUT.length)))) return;
   throw new BoxError(
     "init-whiteout",

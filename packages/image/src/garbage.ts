@@ -4,6 +4,8 @@ import { join } from "node:path";
 import type { Fd } from "@bantubox/ffi";
 import { isErrno } from "@bantubox/ffi";
 import { lock, shareLock, tryLock } from "./lock.ts";
+import { settleDriver } from "./storage/drivers.ts";
+import { removeTree } from "./storage/remove.ts";
 import { blobsDirectory, type ImageStore, ingestDirectory, layersDirectory, makeDirectories } from "./store.ts";
 
 /** A download that nobody has gone on with for so long is not waited for any more. */
@@ -23,6 +25,7 @@ export interface Garbage {
  * without an image that needs them yet. What dead processes left behind is swept away first.
  */
 export async function lockForWriting(store: ImageStore, signal?: AbortSignal): Promise<Fd> {
+  settleDriver(store);
   makeDirectories(store);
   const path = lockPath(store);
   const alone = tryLock(path, "exclusive");
@@ -80,11 +83,11 @@ async function sweep(store: ImageStore): Promise<void> {
     if (NAME.test(name)) {
       // Renamed first: a deletion that is interrupted must not leave half a layer under a whole one's name.
       const aside = join(layers, `.tmp-${name}`);
-      await rm(aside, { recursive: true, force: true });
+      await removeTree(aside);
       renameSync(path, aside);
       path = aside;
     }
-    await rm(path, { recursive: true, force: true });
+    await removeTree(path);
   }
   const ingest = ingestDirectory(store);
   for (const name of readdirSync(ingest)) {

@@ -1,16 +1,16 @@
 import { statSync } from "node:fs";
-import { rm } from "node:fs/promises";
 import { resolve } from "node:path";
 import { BoxError, isErrno } from "@bantubox/ffi";
 import { archiveTree } from "./archive.ts";
 import { commitLayers, makeLayerDirectory } from "./commit.ts";
 import { copyTree } from "./copy.ts";
-import { type Digest, quote } from "./digest.ts";
+import { type Digest, digestHex, quote } from "./digest.ts";
 import { lockForWriting } from "./garbage.ts";
 import { OCI_LAYER } from "./manifest.ts";
 import { nameRow, parseNewName, writeDocuments } from "./new-image.ts";
 import { hostPlatform, parsePlatform } from "./platform.ts";
-import { EMPTY_CONFIG, getImage, hasLayer, type Image, type ImageStore, type RunConfig, recordImage } from "./store.ts";
+import { removeTree } from "./storage/remove.ts";
+import { EMPTY_CONFIG, getImage, hasTree, type Image, type ImageStore, type RunConfig, recordImage } from "./store.ts";
 
 export interface InitOptions extends Partial<Omit<RunConfig, "healthcheck">> {
   /** What the files are made for; the host's platform when absent. */
@@ -57,10 +57,11 @@ export async function initImage(
       history: [{ created, createdBy: "bantubox init" }],
     });
     const prepared = { diffId: layer.digest, bytes: layer.size, directory: target, isRootOpaque: false };
-    commitLayers(store, hasLayer(store, layer.digest) ? [] : [prepared]);
+    const isThere = hasTree(store, digestHex(layer.digest));
+    await commitLayers(store, isThere ? [] : [prepared], [layer.digest]);
     recordImage(store, image, nameRow(named, image));
   } finally {
-    await rm(target, { recursive: true, force: true });
+    await removeTree(target);
   }
   return getImage(store, named.name);
 }

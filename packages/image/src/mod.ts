@@ -13,6 +13,8 @@ export { familiarName, formatReference, parseReference, type Reference } from ".
 export type { Removed, RemoveOptions } from "./remove.ts";
 export {
   createImageTables,
+  type DriverName,
+  driverName,
   findImage,
   getImage,
   type Healthcheck,
@@ -56,6 +58,11 @@ export async function collectGarbage(store: ImageStore): Promise<Garbage> {
 export async function archiveLayer(store: ImageStore, layer: string): Promise<AsyncGenerator<Uint8Array>> {
   const { archiveTree } = await import("./archive.ts");
   return archiveTree(`${layersDirectory(store)}/${layer}`);
+}
+
+/** Makes a copy of an image's whole tree for a container, where the driver has such; see storage/driver.ts. */
+export async function copyImage(store: ImageStore, origin: string, path: string): Promise<void> {
+  await (await import("./storage/drivers.ts")).driverOf(store).whole?.copy(origin, path);
 }
 
 /** Copies a tree into an empty directory, as it is; see copy.ts. */

@@ -1,8 +1,7 @@
-import { fstatSync, ftruncateSync, mkdirSync, rmSync } from "node:fs";
-import { rm } from "node:fs/promises";
+import { fstatSync, ftruncateSync, rmSync } from "node:fs";
 import { BoxError } from "@bantubox/ffi";
 import { blobPath, download, dropIngest, hasBlob, type Ingest, tryIngest, waitIngest, writeBlob } from "./blobs.ts";
-import { commitLayers, makeLayerDirectory, type PreparedLayer } from "./commit.ts";
+import { commitLayers, makeLayerDirectory, missingLayers, type PreparedLayer } from "./commit.ts";
 import { type Digest, parseDigest, quote } from "./digest.ts";
 import { fetchDocuments } from "./documents.ts";
 import { lockForWriting } from "./garbage.ts";
@@ -11,7 +10,8 @@ import { type Descriptor, parseConfig } from "./manifest.ts";
 import { formatPlatform, hostPlatform, type Platform, parsePlatform, platformDistance } from "./platform.ts";
 import { formatReference, parseReference, repositoryName } from "./reference.ts";
 import { openRepository, type RegistryOptions, type Repository } from "./registry.ts";
-import { getImage, hasLayer, type Image, type ImageStore, recordImage } from "./store.ts";
+import { removeTree, removeTreeSync } from "./storage/remove.ts";
+import { getImage, type Image, type ImageStore, recordImage } from "./store.ts";
 
 const PARALLEL_LAYERS = 3;
 /** Rest of a broken layer that is still read, to say that its digest is wrong rather than what gzip thinks of it. */
@@ -84,7 +84,7 @@ export async function pullImage(store: ImageStore, text: string, options: PullOp
     diffId: config.diffIds[index] as Digest,
   }));
   const fetched = await fetchLayers({ store, repository, options }, work);
-  if (!fetched && written.length > 0) commitLayers(store, []);
+  if (!fetched && written.length > 0) await commitLayers(store, [], config.diffIds);
   recordImage(
     store,
     {
@@ -143,57 +143,80 @@ interface Work {
  */
 async function fetchLayers(context: Context, layers: readonly Work[]): Promise<boolean> {
   const { store, options } = context;
+  const diffIds = layers.map(({ diffId }) => diffId);
+  const wanted = missingLayers(store, diffIds);
   const missing: Work[] = [];
   for (const work of layers) {
     if (missing.some(({ diffId }) => diffId === work.diffId)) continue;
-    if (hasLayer(store, work.diffId)) report(options, work, "exists", work.descriptor.size);
-    else missing.push(work);
+    if (wanted.includes(work.diffId)) missing.push(work);
+    else report(options, work, "exists", work.descriptor.size);
   }
   const theirs: Work[] = [];
   const ours = await inParallel(missing, options.signal, async (work, signal) => {
     const ingest = tryIngest(store, work.descriptor.digest);
-    if (ingest !== undefined) return prepare({ ...context, options: { ...options, signal } }, work, ingest);
+    if (ingest !== undefined) return prepare({ ...context, options: { ...options, signal } }, work, diffIds, ingest);
     report(options, work, "waiting", 0);
     theirs.push(work);
     return undefined;
   });
-  let committed = commit(store, ours);
+  let isCommitted = ours.some((layer) => layer !== undefined);
+  let waiting = await commit(store, ours, diffIds);
   for (const work of theirs) {
-    const ingest = await waitIngest(store, work.descriptor.digest, options.signal);
-    if (commit(store, [await prepare(context, work, ingest)])) committed = true;
+    const ingest = await waitIngest(store, work.descriptor.digest, options.signal).catch((error: unknown) => {
+      dispose(waiting);
+      throw error;
+    });
+    const layer = await prepare(context, work, diffIds, ingest).catch((error: unknown) => {
+      dispose(waiting);
+      throw error;
+    });
+    if (layer !== undefined) isCommitted = true;
+    waiting = await commit(store, [...waiting, layer], diffIds);
   }
-  return committed;
+  dispose(waiting);
+  return isCommitted;
 }
 
 type Prepared = PreparedLayer & Disposable;
 
-function commit(store: ImageStore, prepared: readonly (Prepared | undefined)[]): boolean {
+/** @returns Layers that wait for one below them; all others are disposed of. */
+async function commit(
+  store: ImageStore,
+  prepared: readonly (Prepared | undefined)[],
+  diffIds: readonly Digest[],
+): Promise<Prepared[]> {
   const layers = prepared.filter((layer) => layer !== undefined);
-  if (layers.length === 0) return false;
+  if (layers.length === 0) return [];
+  let waiting: Prepared[] = [];
   try {
-    commitLayers(store, layers);
-    return true;
+    waiting = await commitLayers(store, layers, diffIds);
   } finally {
-    for (const layer of layers) layer[Symbol.dispose]();
+    dispose(layers.filter((layer) => !waiting.includes(layer)));
   }
+  return waiting;
+}
+
+function dispose(layers: readonly Prepared[]): void {
+  for (const layer of layers) layer[Symbol.dispose]();
 }
 
 /** Downloads and unpacks one layer, or finds that it was done meanwhile. Owns `ingest`. */
 async function prepare(
   { store, repository, options }: Context,
   work: Work,
+  diffIds: readonly Digest[],
   ingest: Ingest,
 ): Promise<Prepared | undefined> {
   const { descriptor, diffId } = work;
   const { digest, size } = descriptor;
   const { signal } = options;
   // Another process, or an equal layer of other compression, may just have finished it.
-  if (hasLayer(store, diffId)) {
+  if (!missingLayers(store, diffIds).includes(diffId)) {
     dropIngest(ingest);
     report(options, work, "done", size);
     return undefined;
   }
-  const directory = makeLayerDirectory(store);
+  let directory = makeLayerDirectory(store);
   try {
     for (;;) {
       const stored = hasBlob(store, digest);
@@ -230,7 +253,7 @@ async function prepare(
           download: stored ? undefined : { digest, ingest },
           [Symbol.dispose]() {
             ingest.fd.close();
-            rmSync(directory, { recursive: true, force: true });
+            removeTreeSync(directory);
           },
         };
       } catch (error) {
@@ -241,12 +264,12 @@ async function prepare(
         ftruncateSync(ingest.fd.raw, 0);
         if (stored) rmSync(blobPath(store, digest), { force: true });
         if (!resumed) throw cause;
-        await rm(directory, { recursive: true });
-        mkdirSync(directory, { mode: 0o755 });
+        await removeTree(directory);
+        directory = makeLayerDirectory(store);
       }
     }
   } catch (error) {
-    await rm(directory, { recursive: true, force: true });
+    await removeTree(directory);
     if (fstatSync(ingest.fd.raw).size === 0) dropIngest(ingest);
     else ingest.fd.close();
     throw error;

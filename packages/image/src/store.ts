@@ -1,6 +1,6 @@
 import type { Database } from "bun:sqlite";
-import { BoxError, mkdirSync } from "@bantubox/ffi";
-import { type Digest, quote } from "./digest.ts";
+import { BoxError, mkdirSync, readIfThere } from "@bantubox/ffi";
+import { type Digest, quote, sha256 } from "./digest.ts";
 import { familiarName, formatReference, parseReference, repositoryName } from "./reference.ts";
 
 /** Where images live: files below `root`, facts about them in `database`. */
@@ -8,7 +8,12 @@ export interface ImageStore {
   /** Absolute, and nobody's but root's (0700): layers hold other people's setuid programs. */
   readonly root: string;
   readonly database: Database;
+  /** The driver that was asked for; what the store was made with when absent. */
+  readonly storageDriver?: string | undefined;
 }
+
+/** How layers and containers' roots lie on disk; see storage/driver.ts. */
+export type DriverName = "overlay" | "btrfs" | "copy";
 
 export interface Healthcheck {
   readonly test: readonly string[];
@@ -82,6 +87,7 @@ export const HOST_IMAGE: Image = {
  * - image: one row each config; `layers` is what the hot path reads, `image_layer` and `image_blob` what counts references
  * - image_name: what it is called; `digest` is what the registry answered for the name (an index's digest, maybe)
  * - layer: extracted directories; a directory without a row does not exist
+ * - storage: one row, once something was stored: the driver that all of it is for (stores of before had overlay alone)
  */
 export function createImageTables(database: Database): void {
   database.run(`
@@ -121,7 +127,62 @@ export function createImageTables(database: Database): void {
       PRIMARY KEY (image, digest)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS image_blob_digest ON image_blob (digest);
+    CREATE TABLE IF NOT EXISTS storage (one INTEGER PRIMARY KEY CHECK (one = 1), driver TEXT NOT NULL) STRICT;
+    INSERT OR IGNORE INTO storage SELECT 1, 'overlay' WHERE EXISTS (SELECT 1 FROM layer);
   `);
+}
+
+/** Where the host's administrator says what new stores are to be like. */
+const CONFIGURATION = "/etc/bantubox/storage.json";
+const DRIVER_NAMES: readonly string[] = ["overlay", "btrfs", "copy"];
+
+/**
+ * The store's driver: what it was made with; a new one gets what was asked for, what is configured, or overlay.
+ *
+ * @throws {BoxError} `storage-driver` when another one was asked for than the store has, or there is none of that name.
+ */
+export function driverName(store: ImageStore): DriverName {
+  const wanted = store.storageDriver;
+  if (wanted !== undefined) checkDriverName(wanted, "--storage-driver");
+  const made = storedDriver(store);
+  if (made === undefined) return wanted ?? configuredDriver() ?? "overlay";
+  if (wanted === undefined || wanted === made) return made;
+  throw new BoxError(
+    "storage-driver",
+    `Cannot use the storage driver ${quote(wanted)}: what is in "${store.root}" was made with "${made}"`,
+    { hint: "Leave out --storage-driver, or name another store with --root" },
+  );
+}
+
+/** Whether the store has decided on its driver. */
+export function hasDriver(store: ImageStore): boolean {
+  return storedDriver(store) !== undefined;
+}
+
+function storedDriver({ database }: ImageStore): DriverName | undefined {
+  return database.query<{ driver: DriverName }, []>("SELECT driver FROM storage").get()?.driver;
+}
+
+function configuredDriver(): DriverName | undefined {
+  const text = readIfThere(CONFIGURATION);
+  if (text === undefined) return undefined;
+  let driver: unknown;
+  try {
+    driver = (JSON.parse(text) as { driver?: unknown } | null)?.driver;
+  } catch (cause) {
+    throw new BoxError("bad-config", `Cannot read "${CONFIGURATION}": it is not JSON`, { cause });
+  }
+  if (driver === undefined) return undefined;
+  const name = String(driver);
+  checkDriverName(name, CONFIGURATION);
+  return name;
+}
+
+function checkDriverName(name: string, where: string): asserts name is DriverName {
+  if (DRIVER_NAMES.includes(name)) return;
+  throw new BoxError("storage-driver", `Cannot use the storage driver ${quote(name)} of ${where}: there is none`, {
+    hint: `They are ${DRIVER_NAMES.join(", ")}`,
+  });
 }
 
 export function layersDirectory({ root }: ImageStore): string {
@@ -274,18 +335,49 @@ export interface NewName {
   readonly requested: string;
 }
 
-export function hasLayer({ database }: ImageStore, diffId: Digest): boolean {
-  return database.query<{ id: string }, [string]>("SELECT id FROM layer WHERE id = ?1").get(diffId.slice(7)) !== null;
+/** @param tree Its directory's name. */
+export function hasTree({ database }: ImageStore, tree: string): boolean {
+  return database.query<{ id: string }, [string]>("SELECT id FROM layer WHERE id = ?1").get(tree) !== null;
+}
+
+/**
+ * Names of the trees that hold the beginnings of a chain of layers, from bottom to top: the OCI's chain IDs.
+ *
+ * @see https://github.com/opencontainers/image-spec/blob/main/config.md#layer-chainid
+ */
+export function chainOf(diffIds: readonly Digest[]): string[] {
+  const chain: string[] = [];
+  for (const diffId of diffIds) {
+    const below = chain.at(-1);
+    chain.push((below === undefined ? diffId : sha256(Buffer.from(`sha256:${below} ${diffId}`))).slice(7));
+  }
+  return chain;
+}
+
+interface Trees {
+  /** Those that the image counts as its own; all have rows. */
+  readonly needed: readonly string[];
+  /** What its containers' roots are made of, if that is not all of these. */
+  readonly root?: readonly string[];
+}
+
+function treesOf(store: ImageStore, diffIds: readonly Digest[]): Trees {
+  const driver = driverName(store);
+  if (driver === "overlay") return { needed: uniqueLayers(diffIds) };
+  const chain = chainOf(diffIds);
+  const root = chain.slice(-1);
+  return { needed: driver === "btrfs" ? chain : root, root };
 }
 
 /** Writes the rows of an image whose layers and blobs are all in place. From here on it exists. */
-export function recordImage({ database }: ImageStore, image: NewImage, name?: NewName): void {
+export function recordImage(store: ImageStore, image: NewImage, name?: NewName): void {
+  const { database } = store;
   const findLayer = database.query<{ bytes: number; opaque: number }, [string]>(
     "SELECT bytes, opaque FROM layer WHERE id = ?1",
   );
   const write = database.transaction(() => {
-    const layers = uniqueLayers(image.diffIds);
-    const rows = layers.map((layer) => findLayer.get(layer));
+    const trees = treesOf(store, image.diffIds);
+    const rows = trees.needed.map((tree) => findLayer.get(tree));
     if (rows.includes(null)) {
       throw new BoxError("image-layer-missing", `Cannot record image ${image.id}: a layer of it is gone`, {
         hint: "Pull it again",
@@ -309,10 +401,10 @@ export function recordImage({ database }: ImageStore, image: NewImage, name?: Ne
         image.created,
         total,
         JSON.stringify(image.config),
-        layers.slice(bottom).join(" "),
+        (trees.root ?? trees.needed.slice(bottom)).join(" "),
       );
     database.query("DELETE FROM image_blob WHERE image = ?1").run(image.id);
-    for (const layer of layers) {
+    for (const layer of trees.needed) {
       database.query("INSERT OR IGNORE INTO image_layer (image, layer) VALUES (?1, ?2)").run(image.id, layer);
     }
     for (const blob of image.blobs) {

@@ -1,14 +1,13 @@
-import { constants } from "node:fs";
-import { addressOf, allocate, attempt, call, cstr, ERRNO, Fd, SysError } from "@bantubox/ffi";
+import { addressOf, allocate, attempt, call, cstr, ERRNO, Fd, O, SysError } from "@bantubox/ffi";
 
 const AT_FDCWD = -100;
 const AT_EMPTY_PATH = 0x1000;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const AT_NO_AUTOMOUNT = 0x800;
+const AT_REMOVEDIR = 0x200;
+const STATX_FLAGS = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT;
 /** STATX_BASIC_STATS | STATX_MNT_ID, <linux/stat.h> */
 const STATX_WANTED = 0x07ff | 0x1000;
-/** The same on both architectures; node:fs has no name for it. */
-const O_CLOEXEC = 0x80000;
 
 /** File types within `mode`, <linux/stat.h>. */
 export const S = {
@@ -46,7 +45,19 @@ const statView = new DataView(statBuffer.buffer);
 
 /** `name` below the directory `fd`, never through a link. @param name As `cstr` makes it; empty for `fd` itself. */
 export function statAt(fd: number, name: Uint8Array, subject: string): Stat {
-  call("statx", subject, fd, name, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT, STATX_WANTED, statBuffer);
+  call("statx", subject, fd, name, STATX_FLAGS, STATX_WANTED, statBuffer);
+  return decodeStat();
+}
+
+/** As `statAt`; undefined when there is nothing of that name. */
+export function statIfThereAt(fd: number, name: Uint8Array): Stat | undefined {
+  const result = attempt("statx", fd, name, STATX_FLAGS, STATX_WANTED, statBuffer);
+  if (result === -ERRNO.ENOENT) return undefined;
+  if (result < 0) throw new SysError("statx", -result, display(name));
+  return decodeStat();
+}
+
+function decodeStat(): Stat {
   const u32 = (at: number) => statView.getUint32(at, true);
   const u64 = (at: number) => u32(at + 4) * 2 ** 32 + u32(at);
   return {
@@ -67,14 +78,13 @@ export function statAt(fd: number, name: Uint8Array, subject: string): Stat {
 
 /** Opens a directory, of an absolute path or below another one without following a link. */
 export function openDirectory(parent: number | undefined, name: Uint8Array, subject: string): Fd {
-  const flags =
-    constants.O_RDONLY | O_CLOEXEC | constants.O_DIRECTORY | (parent === undefined ? 0 : constants.O_NOFOLLOW);
+  const flags = O.RDONLY | O.CLOEXEC | O.DIRECTORY | (parent === undefined ? 0 : O.NOFOLLOW);
   return new Fd(call("openat", subject, parent ?? AT_FDCWD, name, flags));
 }
 
 /** Opens a file for reading. A device or FIFO that has taken its place blocks nobody. */
 export function openFile(parent: number, name: Uint8Array, subject: string): Fd {
-  const flags = constants.O_RDONLY | O_CLOEXEC | constants.O_NONBLOCK | constants.O_NOFOLLOW;
+  const flags = O.RDONLY | O.CLOEXEC | O.NONBLOCK | O.NOFOLLOW;
   return new Fd(call("openat", subject, parent, name, flags));
 }
 
@@ -134,6 +144,29 @@ export function writeXattr(parent: number, name: Uint8Array, { name: key, value 
   call("lsetxattr", `${key} of ${display(name)}`, pathBelow(parent, name), cstr(key), value, value.length, 0);
 }
 
+export function removeXattr(parent: number, name: Uint8Array, { name: key }: Xattr): void {
+  call("lremovexattr", `${key} of ${display(name)}`, pathBelow(parent, name), cstr(key));
+}
+
+/** Whether a directory of a layer hides what the layers below have in it. */
+export function isOpaque(parent: number, name: Uint8Array): boolean {
+  const value = allocate(1);
+  const length = attempt("lgetxattr", pathBelow(parent, name), cstr("trusted.overlay.opaque"), value, 1);
+  return length === 1 && value[0] === 0x79;
+}
+
+/** Removes what is called `name` with all that is in it; links are not followed. It may be gone already. */
+export function removeBelow(parent: number, name: Uint8Array): void {
+  const result = attempt("unlinkat", parent, name, 0);
+  if (result === 0 || result === -ERRNO.ENOENT) return;
+  if (result !== -ERRNO.EISDIR) throw new SysError("unlinkat", -result, display(name));
+  {
+    using directory = openDirectory(parent, name, display(name));
+    for (const child of readNames(directory.raw, display(name))) removeBelow(directory.raw, child);
+  }
+  call("unlinkat", display(name), parent, name, AT_REMOVEDIR);
+}
+
 /** A name's bytes for a message. */
 export function display(name: Uint8Array): string {
   return JSON.stringify(Buffer.from(name.at(-1) === 0 ? name.subarray(0, -1) : name).toString());
@@ -162,7 +195,7 @@ export function writeMtime(parent: number, name: Uint8Array, { mtime, mtimeNs }:
 
 /** Makes a file that must not exist yet, for writing. */
 export function createFile(parent: number, name: Uint8Array): Fd {
-  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW | O_CLOEXEC;
+  const flags = O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW | O.CLOEXEC;
   return new Fd(call("openat", display(name), parent, name, flags, 0o600));
 }
 

@@ -1,8 +1,8 @@
 import { type CgroupHost, detectCgroups } from "@bantubox/cgroup";
 import { BoxError, type Fd, isDirectory, isErrno, mkdirSync, nodeFs, statIfThere, writeNewSync } from "@bantubox/ffi";
-import { getImage, HOST_IMAGE, type Image, layersDirectory } from "@bantubox/image";
+import { driverName, getImage, HOST_IMAGE, type Image, layersDirectory } from "@bantubox/image";
 import { FILE_OPTION } from "../runtime/mounts.ts";
-import type { RootFs } from "../runtime/rootfs.ts";
+import { OWN_ROOT, type RootFs } from "../runtime/rootfs.ts";
 import type { Mount, Spec } from "../runtime/spec.ts";
 import { buildSpec, entrypointAndCommand, hostnameOf } from "./build-spec.ts";
 import { type Container, checkName, findContainer, type Launch, writeRow } from "./container.ts";
@@ -14,6 +14,7 @@ import { forgetNames } from "./kept-exec.ts";
 import { makeLocked } from "./lock.ts";
 import { nameOf, randomName } from "./names.ts";
 import type { ContainerOptions } from "./options.ts";
+import { removeFiles } from "./remove-files.ts";
 import { recordPath } from "./rowless.ts";
 import { removeRows, sweepEnded } from "./rows.ts";
 import { parseSignal } from "./signals.ts";
@@ -29,6 +30,13 @@ export interface Created {
   readonly spec: Spec;
   readonly cgroupHost: CgroupHost;
 }
+
+type OverlayRoot = Extract<RootFs, { kind: "overlay" }>;
+
+/** Bytes of the layers' names in overlay's options, which share a page with the paths of the container's directory. */
+const LOWER_MAX = 2800;
+/** Below a container's directory: links to layers, numbered from the top. */
+const LINKS = "lower";
 
 /** What a container's root is made from. */
 interface Source {
@@ -81,6 +89,7 @@ export async function makeContainer(
   });
   const lock = makeLocked(engine, id);
   try {
+    await makeRoot(engine, launch.root, source);
     const row = { id, source, isStarted, volumes: userMounts.volumes };
     const isRowless = isStarted && needsNoRow(options, network, userMounts);
     const made = isRowless
@@ -95,7 +104,7 @@ export async function makeContainer(
     if (options.cidfile !== undefined) writeCidfile(options.cidfile, id);
     return { container, lock, spec, cgroupHost };
   } catch (error) {
-    nodeFs().rmSync(containerDirectory(engine, id), { recursive: true, force: true });
+    removeFiles(containerDirectory(engine, id));
     removeRows(engine, id);
     lock.close();
     throw error;
@@ -208,11 +217,46 @@ function launchOf(
 function rootOf(engine: Engine, options: ContainerOptions, source: Source, directory: string): RootFs {
   const [path = "/"] = source.layers;
   if (options.rootfsRw) return { kind: "directory", path, directory };
+  if (source.image.kind !== "host") {
+    const driver = driverName(engine);
+    if (driver !== "overlay") {
+      const origin = `${source.base}/${path}`;
+      return {
+        kind: "directory",
+        path: `${directory}/${OWN_ROOT}`,
+        directory,
+        origin,
+        isSubvolume: driver === "btrfs",
+      };
+    }
+  }
   // Overlay takes no upper layer that lies within its lower one, on the same file system.
   if (source.image.kind === "host" && holds(path, engine.root))
     return { kind: "memory-overlay", lower: path, directory };
   const isVolatile = options.autoRemove === true;
-  return { kind: "overlay", base: source.base, lower: source.layers, directory, isVolatile };
+  return { kind: "overlay", ...lowerOf(source, directory), directory, isVolatile };
+}
+
+/**
+ * mount(2) takes its options in one page, which holds the names of some sixty layers. Those of more get links with
+ * short names in the container's directory (`makeRoot`); where the kernel ends, at 500 layers, images do, too.
+ */
+function lowerOf({ base, layers }: Source, directory: string): Pick<OverlayRoot, "base" | "lower"> {
+  const bytes = layers.reduce((sum, layer) => sum + layer.length + 1, 0);
+  if (bytes <= LOWER_MAX) return { base, lower: layers };
+  return { base: `${directory}/${LINKS}`, lower: layers.map((_, index) => String(index)) };
+}
+
+/** What of a root has to be there before its container is mounted. Nothing, for an image of few layers on overlay. */
+async function makeRoot(engine: Engine, root: RootFs, { base, layers }: Source): Promise<void> {
+  if (root.kind === "directory" && root.origin !== undefined) {
+    const { copyImage } = await import("@bantubox/image");
+    await copyImage(engine, root.origin, root.path);
+  }
+  if (root.kind !== "overlay" || root.base === base) return;
+  mkdirSync(root.base, { mode: 0o700 });
+  const { symlinkSync } = nodeFs();
+  for (const [index, layer] of layers.entries()) symlinkSync(`${base}/${layer}`, `${root.base}/${index}`);
 }
 
 function holds(outer: string, inner: string): boolean {

@@ -4,7 +4,7 @@ import { createImageTables } from "@bantubox/image/store";
 import { createLeaseTable } from "@bantubox/net/leases";
 
 /** Raised with every change of the tables; an engine refuses a store that is newer than itself. */
-const VERSION = 1;
+const VERSION = 2;
 const BUSY_TIMEOUT_MS = 10_000;
 
 /**

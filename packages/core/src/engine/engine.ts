@@ -11,6 +11,8 @@ export interface EngineOptions {
   readonly root?: string | undefined;
   /** What does not: pids and sockets. */
   readonly runRoot?: string | undefined;
+  /** `overlay`, `btrfs` or `copy`; what the store was made with when absent. */
+  readonly storageDriver?: string | undefined;
 }
 
 /** Where this engine keeps what; nothing runs behind it. */
@@ -25,7 +27,11 @@ export interface Engine extends ImageStore {
  *
  * @throws {BoxError} `not-root` for anyone else, `bad-root` for a relative path, or one where others can write.
  */
-export function openEngine({ root = "/var/lib/bantubox", runRoot = "/run/bantubox" }: EngineOptions = {}): Engine {
+export function openEngine({
+  root = "/var/lib/bantubox",
+  runRoot = "/run/bantubox",
+  storageDriver,
+}: EngineOptions = {}): Engine {
   if (process.geteuid?.() !== 0) {
     throw new BoxError("not-root", "Cannot run containers: this needs root", { hint: "Run it with sudo" });
   }
@@ -41,6 +47,7 @@ export function openEngine({ root = "/var/lib/bantubox", runRoot = "/run/bantubo
   return {
     root,
     runRoot,
+    storageDriver,
     get database() {
       database ??= openDatabase(`${root}/db.sqlite`);
       return database;

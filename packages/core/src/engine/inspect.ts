@@ -1,5 +1,6 @@
 import { BoxError } from "@bantubox/ffi";
 import { findImage, type Image } from "@bantubox/image";
+import type { RootFs } from "../runtime/rootfs.ts";
 import type { Spec } from "../runtime/spec.ts";
 import { type Container, findContainer, readSpec } from "./container.ts";
 import { LOG } from "./defaults.ts";
@@ -40,7 +41,7 @@ function inspectContainer(engine: Engine, container: Container): Record<string, 
     HostsPath: `${directory}/hosts`,
     ResolvConfPath: `${directory}/resolv.conf`,
     LogPath: `${directory}/log`,
-    Driver: launch.root.kind === "directory" ? "none" : "overlay",
+    Driver: driverOf(launch.root),
     Mounts: mountsOf(engine, spec),
     Config: {
       Hostname: spec.hostname,
@@ -60,6 +61,12 @@ function inspectContainer(engine: Engine, container: Container): Record<string, 
     NetworkSettings: networkOf(engine, container),
     OciConfigPath: `${directory}/config.json`,
   };
+}
+
+function driverOf(root: RootFs): string {
+  if (root.kind !== "directory") return "overlay";
+  if (root.origin === undefined) return "none";
+  return root.isSubvolume ? "btrfs" : "copy";
 }
 
 function stateOf({ id, startedMs }: Container, status: Status): Record<string, unknown> {

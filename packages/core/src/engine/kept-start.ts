@@ -13,6 +13,7 @@ import {
   writeNewSync,
 } from "@bantubox/ffi";
 import type { Image } from "@bantubox/image/store";
+import type { RootFs } from "../runtime/rootfs.ts";
 import type { Container } from "./container.ts";
 import { containerDirectory, type Engine } from "./engine.ts";
 import { openDirectory } from "./image-root.ts";
@@ -72,6 +73,8 @@ export function keyOf(engine: Engine, options: ContainerOptions, image: Image | 
   if (mounts.length > 0 || securityOpt.length > 0 || pull === "always" || options.platform !== undefined)
     return undefined;
   if (image !== undefined && image.config.volumes.length > 0) return undefined;
+  // It may be another one than the store's, which the longer way says.
+  if (engine.storageDriver !== undefined) return undefined;
   // A relative directory is another one elsewhere.
   if (image === undefined && !options.image.startsWith("/")) return undefined;
   const facts = [
@@ -173,11 +176,18 @@ export interface CompiledStart extends Pick<KeptStart, "container" | "config" | 
   readonly network: NetworkStart;
 }
 
-/** A start that can be made another container's; undefined where its address cannot be told from the rest. */
+/** A start that can be made another container's; undefined where it has a root of its own, or its address cannot be told from the rest. */
 export function withPlaces({ network, ...start }: CompiledStart): KeptStart | undefined {
+  if (!isShared(start.container.launch.root)) return undefined;
   const bridge = bridgePlaces(start.plan, network);
   if (bridge === undefined && network.address !== undefined) return undefined;
   return { ...start, ...placesOf(start.plan, start.container.id), ...(bridge === undefined ? {} : { bridge }) };
+}
+
+/** Whether all that the root needs to be there first is an empty directory: no copy of the image, no links to its layers. */
+function isShared(root: RootFs): boolean {
+  if (root.kind === "directory") return root.origin === undefined;
+  return root.kind === "memory-overlay" || !root.base.startsWith(`${root.directory}/`);
 }
 
 function placesOf(plan: Uint8Array, id: string): Pick<KeptStart, "whole" | "short"> {

@@ -4,6 +4,7 @@ import { GONE } from "../runtime/records.ts";
 import { allContainers } from "./container.ts";
 import { cgroupPath, containerDirectory, type Engine, runDirectory } from "./engine.ts";
 import { tryLock, tryLockDirectory } from "./lock.ts";
+import { removeFiles } from "./remove-files.ts";
 import { removeRows } from "./rows.ts";
 import { readStatus } from "./status.ts";
 
@@ -40,7 +41,7 @@ export function sweepAll(engine: Engine): void {
     const path = `${engine.root}/containers/${name}`;
     // Its monitor is still removing it, unless that was killed.
     using lock = tryLockDirectory(path);
-    if (lock !== undefined) nodeFs().rmSync(path, { recursive: true, force: true });
+    if (lock !== undefined) removeFiles(path);
   }
   for (const id of idsIn(engine.runRoot)) {
     if (!known.has(id) && !existsSync(containerDirectory(engine, id))) removeCompletely(engine, id);
@@ -59,7 +60,7 @@ export function removeCompletely(engine: Engine, id: string, withVolumes = true)
   removeCgroup(host, cgroupPath(id));
   nodeFs().rmSync(runDirectory(engine, id), { recursive: true, force: true });
   removeRows(engine, id, withVolumes);
-  nodeFs().rmSync(containerDirectory(engine, id), { recursive: true, force: true });
+  removeFiles(containerDirectory(engine, id));
 }
 
 function hasRow({ database }: Engine, id: string): boolean {

@@ -1,5 +1,6 @@
 import type { CgroupHost, CgroupPlan } from "@bantubox/cgroup";
 import { AT, CLONE, ERRNO, MONITOR, O, type Reg, SECTION, type Steps } from "@bantubox/ffi";
+import { SNAP_DESTROY, volArgs } from "@bantubox/image/subvolume";
 import { type Build, startBuild } from "./build.ts";
 import { makeCgroups, removeCgroups } from "./cgroups.ts";
 import { compileChild } from "./child.ts";
@@ -7,7 +8,7 @@ import type { SeccompFilter } from "./identity.ts";
 import { NAMESPACE_FLAG } from "./namespaces.ts";
 import { type NetworkSetup, openHostSocket } from "./network.ts";
 import { goneDirectory, RECORD } from "./records.ts";
-import { clearVolatile, type RootFs } from "./rootfs.ts";
+import { clearVolatile, OWN_ROOT, type RootFs } from "./rootfs.ts";
 import type { Spec } from "./spec.ts";
 import { closeContainerEnds, makePipes, monitorFlags, type Pipes, type Stdio, streamsOf } from "./stdio.ts";
 import { TAG } from "./tags.ts";
@@ -144,6 +145,20 @@ function listenForAttach(steps: Steps, runDirectory: string, { run, listen }: Re
   steps.sys("chdir", "/");
 }
 
+/** Removes the container's directory by any of its names. A subvolume goes at once; where that fails, file by file. */
+function removeContainer(steps: Steps, plan: Build["plan"], directory: string, root: RootFs): void {
+  if (root.kind === "directory" && root.isSubvolume) {
+    const fd = plan.register();
+    steps
+      .sys("openat", AT.FDCWD, directory, O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC)
+      .into(fd)
+      .ignore();
+    steps.sys("ioctl", fd, SNAP_DESTROY, plan.bytes(volArgs(0, OWN_ROOT))).ignore();
+    steps.sys("close", fd).ignore();
+  }
+  steps.builtin("removeTree", AT.FDCWD, directory).ignore();
+}
+
 /** What the monitor does when the container has ended, and when it never began. */
 function compileEnd({ plan }: Build, context: StartContext, directory: Reg): void {
   const { exited, undo } = plan;
@@ -157,6 +172,6 @@ function compileEnd({ plan }: Build, context: StartContext, directory: Reg): voi
   // For everybody else it is gone at once; its files go when nobody waits for it.
   const gone = goneDirectory(context.directory);
   exited.sys("renameat2", AT.FDCWD, context.directory, AT.FDCWD, gone, 0).ignore();
-  plan.after.builtin("removeTree", AT.FDCWD, gone).ignore();
-  undo.builtin("removeTree", AT.FDCWD, context.directory).ignore();
+  removeContainer(plan.after, plan, gone, context.root);
+  removeContainer(undo, plan, context.directory, context.root);
 }

@@ -2,6 +2,9 @@ import { AT, ERRNO, MNT_DETACH, MOUNT_ATTR, MS, O } from "@bantubox/ffi";
 import { type Build, mountAttributes } from "./build.ts";
 import { TAG } from "./tags.ts";
 
+/** Name of a root that is a copy of an image's tree, in the container's directory. */
+export const OWN_ROOT = "root";
+
 /** What the container's root is made of. */
 export type RootFs =
   /** Layers below a writable directory. */
@@ -19,7 +22,15 @@ export type RootFs =
   /** As an overlay, but what is written lies in memory: the host's own root cannot hold the layer above itself. */
   | { readonly kind: "memory-overlay"; readonly lower: string; readonly directory: string }
   /** A directory as it is, written through. */
-  | { readonly kind: "directory"; readonly path: string; readonly directory: string };
+  | {
+      readonly kind: "directory";
+      readonly path: string;
+      readonly directory: string;
+      /** The image's tree that `path` was made a copy of, when it is the container's own. */
+      readonly origin?: string;
+      /** It is a subvolume of btrfs. */
+      readonly isSubvolume?: boolean;
+    };
 
 /**
  * Overlay's options that stand for every container: layers are untrusted, so

@@ -1,0 +1,25 @@
+import { mkdirSync } from "node:fs";
+import { attempt, BoxError, cstr, Fd } from "@bantubox/ffi";
+import type { StorageDriver } from "./driver.ts";
+import { limitProject } from "./project-quota.ts";
+
+/** Layers lie below each other; the kernel shows them as one. Containers' roots are mounted in their own namespace. */
+export const overlay: StorageDriver = {
+  name: "overlay",
+  check() {
+    const fd = attempt("fsopen", cstr("overlay"), 1);
+    if (fd < 0) {
+      throw new BoxError(
+        "storage-unsupported",
+        'Cannot use the storage driver "overlay": the kernel has no overlay file system',
+        { hint: 'Load it with "modprobe overlay", or use another driver: "bb storage init --driver copy"' },
+      );
+    }
+    new Fd(fd).close();
+  },
+  makeTree(path) {
+    mkdirSync(path, { mode: 0o755 });
+  },
+  whole: undefined,
+  limit: limitProject,
+};
