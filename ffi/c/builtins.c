@@ -1,62 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /* Steps that are not one system call: each a few calls that must stand together. */
 #include "builtins.h"
+#include "abi.h"
+#include "control.h"
 #include "sys.h"
 
 #include <linux/fcntl.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
-#include <linux/socket.h>
 #include <linux/stat.h>
 #include <linux/time.h>
 #include <linux/wait.h>
-
-#define SIGCHLD 17
-#define SIG_SETMASK 2
-#define SCM_RIGHTS 1
-#define SOL_SOCKET 1
-
-#ifndef MSG_NOSIGNAL
-#define MSG_NOSIGNAL 0x4000
-#endif
-
-struct iovec {
-	void *base;
-	size_t length;
-};
-
-/* struct user_msghdr, <linux/socket.h> */
-struct message_header {
-	void *name;
-	int name_length;
-	struct iovec *iov;
-	size_t iov_length;
-	void *control;
-	size_t control_length;
-	unsigned int flags;
-};
 
 /* struct statfs64, as far as its first field */
 struct file_system {
 	long type;
 	long rest[30];
 };
-
-/* One message with a descriptor. Its text is not written to. */
-static long pass_fd(int socket, int fd, void *text, size_t length)
-{
-	struct iovec iov = {text, length};
-	struct {
-		size_t length;
-		int level, type, fd, pad;
-	} control = {.length = 20, .level = SOL_SOCKET, .type = SCM_RIGHTS, .fd = fd};
-	struct message_header header = {.iov = &iov,
-					.iov_length = 1,
-					.control = &control,
-					.control_length = sizeof(control)};
-
-	return SYS_3(__NR_sendmsg, socket, &header, MSG_NOSIGNAL);
-}
 
 static long send_fd(int socket, struct control_message message, int fd)
 {
@@ -95,7 +55,12 @@ __attribute__((noreturn)) static void child_main(struct session *session, enum p
 	error = interpret(session, section, &message.step);
 	/* A section that neither executes nor exits is a plan that lacks its end. */
 	message.error = (uint32_t)(error ? -error : ENOEXEC);
-	SYS_6(__NR_sendto, session->control, &message, sizeof(message), MSG_NOSIGNAL, 0, 0);
+	/* Behind the fifo there is whoever called start, not the parent any more. */
+	message.kind = session->is_held ? session->plan.steps[message.step].flags >> 2 : CONTROL_FAILED;
+	if (session->is_held)
+		SYS_3(__NR_write, session->control, &message, sizeof(message));
+	else
+		SYS_6(__NR_sendto, session->control, &message, sizeof(message), MSG_NOSIGNAL, 0, 0);
 	sys_exit(125);
 }
 
@@ -103,7 +68,7 @@ __attribute__((noreturn)) static void child_main(struct session *session, enum p
  * The default seccomp filter answers clone3 with ENOSYS, and a last stage is
  * forked behind it: clone knows all that such a fork needs.
  */
-static long clone_process(const struct clone_args *args, int *pidfd)
+long clone_process(const struct clone_args *args, int *pidfd)
 {
 	long pid = SYS_2(__NR_clone3, args, sizeof(*args));
 
@@ -112,12 +77,21 @@ static long clone_process(const struct clone_args *args, int *pidfd)
 	return SYS_5(__NR_clone, args->flags | args->exit_signal, 0, pidfd, 0, 0);
 }
 
-static long close_others(const struct session *session)
+/* Closes every descriptor from `first` on but `kept`, where there is one, and the control socket. */
+static long close_others(const struct session *session, uint64_t first, uint64_t kept)
 {
-	unsigned int control = (unsigned int)session->control;
-	long error = control > 3 ? SYS_3(__NR_close_range, 3, control - 1, 0) : 0;
+	uint64_t control = (uint32_t)session->control;
+	uint64_t low = kept < control ? kept : control, high = kept < control ? control : kept;
+	uint64_t from[3] = {first, low + 1, high + 1}, to[3] = {low - 1, high - 1, ~0u};
 
-	return error ? error : SYS_3(__NR_close_range, control + 1, ~0u, 0);
+	for (int i = 0; i < 3; i++) {
+		uint64_t at = from[i] < first ? first : from[i];
+		long error = at <= to[i] ? SYS_3(__NR_close_range, at, to[i], 0) : 0;
+
+		if (error)
+			return error;
+	}
+	return 0;
 }
 
 static long fork_section(struct session *session, const struct plan_step *step, const uint64_t *a)
@@ -194,6 +168,30 @@ static long execute(const uint64_t *a)
 	return found;
 }
 
+/*
+ * As execute() would fail, without doing it: whoever waits for the container to be
+ * created hears of it then. A call that a seccomp filter refuses decides nothing.
+ */
+static long look_up(const uint64_t *a)
+{
+	char *const *paths = (char *const *)(uintptr_t)a[0];
+	long found = -ENOENT;
+
+	for (; *paths; paths++) {
+		struct statx st;
+		long error = SYS_4(__NR_faccessat2, AT_FDCWD, *paths, 1, AT_EACCESS);
+
+		if (!error && !SYS_5(__NR_statx, AT_FDCWD, *paths, 0, STATX_TYPE, &st) &&
+		    (st.stx_mode & 0170000) == 0040000)
+			error = -EACCES;
+		if (error == -EACCES)
+			found = error;
+		else if (error != -ENOENT && error != -ENOTDIR)
+			return 0;
+	}
+	return found;
+}
+
 static long read_file(long dirfd, const char *path, char *to, size_t n)
 {
 	long fd = SYS_4(__NR_openat, dirfd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0), got;
@@ -232,6 +230,33 @@ static long record_start(struct session *session, const uint64_t *a)
 	if (n < 0)
 		return n;
 	return write_record((long)a[0], (const char *)(uintptr_t)a[1], text, (size_t)n);
+}
+
+/* (address, width, pid): the spaces before a number mean nothing to JSON. */
+static long store_pid(char *to, uint64_t width, uint64_t pid)
+{
+	char digits[24];
+	size_t n = decimal(digits, pid);
+
+	if (n > width)
+		return -ERANGE;
+	memset(to, ' ', width - n);
+	memcpy(to + width - n, digits, n);
+	return 0;
+}
+
+static long write_pid(const char *aside, const char *path, uint64_t pid)
+{
+	char digits[24];
+	const uint64_t args[6] = {(uint64_t)AT_FDCWD,
+				  (uint64_t)(uintptr_t)aside,
+				  (uint64_t)(uintptr_t)digits,
+				  decimal(digits, pid),
+				  O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW,
+				  0644};
+	long error = write_file(args);
+
+	return error ? error : SYS_5(__NR_renameat2, AT_FDCWD, aside, AT_FDCWD, path, 0);
 }
 
 static long record_exit(struct session *session, const uint64_t *a)
@@ -358,7 +383,19 @@ long builtin(struct session *session, const struct plan_step *step, const uint64
 	case BUILTIN_DROP_BOUNDING:
 		return drop_bounding(a[0], a[1]);
 	case BUILTIN_CLOSE_OTHERS:
-		return close_others(session);
+		return close_others(session, a[0], (uint32_t)a[1]);
+	case BUILTIN_MEET:
+		return meet(session);
+	case BUILTIN_HOLD:
+		return hold(session, (int)a[0]);
+	case BUILTIN_HOOK:
+		return run_hook(a, session->plan.header->monitor.output_fd);
+	case BUILTIN_STORE_PID:
+		return store_pid(first, a[1], a[2]);
+	case BUILTIN_WRITE_PID:
+		return write_pid(first, (const char *)(uintptr_t)a[1], a[2]);
+	case BUILTIN_LOOKUP:
+		return look_up(a);
 	case BUILTIN_REAP:
 		reap_main((int)a[0]);
 	case BUILTIN_EXIT:

@@ -4,6 +4,8 @@
 
 #include "session.h"
 
+#include <linux/sched.h>
+
 /* netlink.c - send `batch`, read `acks` acknowledgements. Returns 0 or the first error the kernel gave. */
 long netlink_batch(int socket, const void *batch, size_t length, uint64_t acks);
 
@@ -18,5 +20,11 @@ long mask(int root, const char *path, int null, int empty);
 
 /* builtins.c - write all of it, or say why not. */
 long write_all(int fd, const void *from, size_t n);
+
+/* builtins.c - clone3(2), or clone(2) behind a seccomp filter that has no clone3. */
+long clone_process(const struct clone_args *args, int *pidfd);
+
+/* hook.c - BUILTIN_HOOK; what it prints goes to `output`, if that is a descriptor. */
+long run_hook(const uint64_t *a, int output);
 
 #endif

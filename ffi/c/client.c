@@ -323,7 +323,7 @@ static void read_signals(void)
 static bool needs(int fd)
 {
 	return fd < 3 || fd == client.connection || fd == client.signals ||
-	       fd == client.session->plan_fd || fd == client.plan->report_fd;
+	       fd == client.session->plan_fd || fd == client.plan->report_fd || fd == client.plan->output_fd;
 }
 
 /*
@@ -333,7 +333,7 @@ static bool needs(int fd)
 static void let_go(void)
 {
 	const int own[] = {client.connection, client.signals, client.session->plan_fd,
-			   client.plan->report_fd};
+			   client.plan->report_fd, client.plan->output_fd};
 	int last = 2;
 
 	for (size_t i = 0; i < sizeof(own) / sizeof(*own); i++)
@@ -359,14 +359,19 @@ static void open_signals(void)
 		unblock_signals();
 }
 
+void client_explain(struct session *session, const uint32_t why[3])
+{
+	client.session = session;
+	client.plan = &session->plan.header->monitor;
+	fail(why);
+}
+
 void client_fail(struct session *session, uint32_t error)
 {
 	const uint32_t why[3] = {SECTION_PREPARE,
 				 session->plan.header->sections[SECTION_PREPARE].first, error};
 
-	client.session = session;
-	client.plan = &session->plan.header->monitor;
-	fail(why);
+	client_explain(session, why);
 }
 
 void client_main(struct session *session, int connection)

@@ -5,7 +5,8 @@
  *   argv[1]  the plan's descriptor
  *
  * It splits into the client, which keeps the caller's pid and terminal, and the
- * monitor, which carries the plan out and stays with the container.
+ * monitor, which carries the plan out and stays with the container; or it carries
+ * the plan out itself and leaves (MONITOR_LEAVE).
  */
 #include "session.h"
 #include "sys.h"
@@ -87,7 +88,7 @@ __attribute__((noreturn, used)) void trampoline_main(long *stack);
 void trampoline_main(long *stack)
 {
 	/* Static, not on the stack: 0.6 KB of zeroes that cost nothing, shared until written. */
-	static struct session session = {.control = -1, .monitor_control = -1, .client = -1};
+	static struct session session = {.control = -1, .monitor_control = -1, .client = -1, .terminal = -1};
 	long argc = stack[0];
 	char **argv = (char **)(stack + 1);
 	uint32_t step = 0;
@@ -104,6 +105,8 @@ void trampoline_main(long *stack)
 		sys_exit(125);
 	for (int i = 0; i < PLAN_REGS; i++)
 		session.regs[i] = (uint64_t)-1;
+	if (session.plan.header->monitor.flags & MONITOR_LEAVE)
+		leave_main(&session);
 	if (!(session.plan.header->monitor.flags & MONITOR_CLIENT_ONLY))
 		split(&session);
 	error = interpret(&session, SECTION_PREPARE, &step);

@@ -4,6 +4,7 @@
  * it has ended. It is the only one that collects the exit status.
  */
 #include "abi.h"
+#include "control.h"
 #include "relay.h"
 #include "session.h"
 #include "sys.h"
@@ -18,12 +19,6 @@
 #include <linux/wait.h>
 
 #define PF_FORKNOEXEC 0x40 /* include/linux/sched.h: forked, but has not executed anything yet */
-#define FDS_AT_ONCE 8
-
-/* Where and why the start stopped. error: 0, or an errno. */
-struct failure {
-	uint32_t section, step, error;
-};
 
 static const struct plan_monitor *options(const struct session *session)
 {
@@ -51,51 +46,6 @@ static struct failure carry_out(struct session *session, enum plan_section secti
 static struct failure child_failure(const struct session *session, uint32_t error)
 {
 	return (struct failure){SECTION_CHILD, session->plan.header->sections[SECTION_CHILD].first, error};
-}
-
-/* Takes the one descriptor of a message, and closes any more. -1: there is none. */
-static int take_fd(struct message_header *header)
-{
-	const struct control_header *control = header->control;
-	int fds[FDS_AT_ONCE], taken = -1;
-
-	if (header->control_length < sizeof(*control) || control->type != SCM_RIGHTS)
-		return -1;
-	memcpy(fds, control + 1, control->length - sizeof(*control));
-	for (size_t i = 0; i < (control->length - sizeof(*control)) / sizeof(int); i++) {
-		if (taken < 0)
-			taken = fds[i];
-		else
-			sys_close(fds[i]);
-	}
-	return taken;
-}
-
-/* One control message. Returns its kind, 0 at the end of the connection, or -errno. */
-static int receive_control(int socket, struct control_message *message, int *fd, int flags)
-{
-	struct span span = {message, sizeof(*message)};
-	char control[sizeof(struct control_header) + FDS_AT_ONCE * sizeof(int)] __attribute__((aligned(8)));
-	struct message_header header = {.spans = &span,
-					.span_count = 1,
-					.control = control,
-					.control_length = sizeof(control)};
-	long n;
-
-	/*
-	 * A child that fails before it has read "go" closes a socket with something
-	 * unread: the kernel then says ECONNRESET once, before what the child said.
-	 */
-	do
-		n = SYS_3(__NR_recvmsg, socket, &header, flags | MSG_CMSG_CLOEXEC);
-	while (n == -EINTR || n == -ECONNRESET);
-	if (n <= 0)
-		return (int)n;
-	*fd = take_fd(&header);
-	/* The kernel cuts off what does not fit into our table of descriptors. */
-	if (header.flags & MSG_CTRUNC)
-		return -EMFILE;
-	return n == sizeof(*message) ? (int)message->kind : -EPROTO;
 }
 
 /*
@@ -130,17 +80,16 @@ static int has_executed(int pid)
 }
 
 /* A terminal has a size from the start, also when nobody is attached to it. */
-static int size_terminal(const struct session *session, int terminal)
+static void size_terminal(const struct session *session)
 {
 	const struct winsize size = {.ws_row = options(session)->rows, .ws_col = options(session)->columns};
 
 	if (size.ws_row || size.ws_col)
-		SYS_3(__NR_ioctl, terminal, TIOCSWINSZ, &size);
-	return terminal;
+		SYS_3(__NR_ioctl, session->terminal, TIOCSWINSZ, &size);
 }
 
 /* Waits until the command runs. The child may send its terminal meanwhile. */
-static struct failure wait_started(struct session *session, int *terminal)
+static struct failure wait_started(struct session *session)
 {
 	/* PID 1 of --init executes nothing itself. */
 	int executes = options(session)->flags & MONITOR_EXEC ||
@@ -154,9 +103,11 @@ static struct failure wait_started(struct session *session, int *terminal)
 		 * The last stage of an exec has no terminal to send any more, and a container
 		 * with CAP_SYS_PTRACE may speak in its place.
 		 */
-		if (kind == CONTROL_FD && fd >= 0 && *terminal < 0 && options(session)->flags & MONITOR_TTY &&
-		    !(options(session)->flags & MONITOR_EXEC))
-			*terminal = size_terminal(session, fd);
+		if (kind == CONTROL_FD && fd >= 0 && session->terminal < 0 &&
+		    options(session)->flags & MONITOR_TTY && !(options(session)->flags & MONITOR_EXEC))
+			session->terminal = fd;
+		else if (kind == CONTROL_HELD && options(session)->flags & MONITOR_LEAVE)
+			return (struct failure){0};
 		else if (kind == CONTROL_FAILED)
 			return (struct failure){message.section, message.step, message.error};
 		else if (kind == 0)
@@ -170,17 +121,21 @@ static struct failure wait_started(struct session *session, int *terminal)
  * The first stage of an exec enters the namespaces and forks the last one inside
  * of them, which from then on is the child.
  */
-static struct failure wait_inner(struct session *session, int *terminal)
+static struct failure wait_inner(struct session *session)
 {
 	struct control_message message;
-	int fd = -1, kind;
+	int fd = -1, kind, status;
 
-	while ((kind = receive_control(session->control, &message, &fd, 0)) == CONTROL_FD && *terminal < 0)
-		*terminal = size_terminal(session, fd);
+	while ((kind = receive_control(session->control, &message, &fd, 0)) == CONTROL_FD && session->terminal < 0)
+		session->terminal = fd;
 	if (kind == CONTROL_FAILED)
 		return (struct failure){message.section, message.step, message.error};
 	if (kind != CONTROL_CHILD || fd < 0)
 		return child_failure(session, kind < 0 ? (uint32_t)-kind : EIO);
+	/* It ends by itself, and whoever is left with the last stage knows nothing of it. */
+	if (options(session)->flags & MONITOR_LEAVE)
+		while (SYS_4(__NR_wait4, child_pid(session), &status, __WALL, 0) == -EINTR)
+			;
 	sys_close(child_pidfd(session));
 	session->regs[options(session)->pid_reg] = message.section;
 	session->regs[options(session)->pid_reg + 1] = (uint64_t)fd;
@@ -198,7 +153,7 @@ static struct failure prefer_childs(const struct session *session, struct failur
 	return ours;
 }
 
-static struct failure start(struct session *session, int *terminal)
+struct failure monitor_start(struct session *session)
 {
 	const struct control_message go = {.kind = CONTROL_GO};
 	struct failure failure = {.section = SECTION_PREPARE};
@@ -216,14 +171,26 @@ static struct failure start(struct session *session, int *terminal)
 	session->monitor_control = -1;
 	if (!failure.error && options(session)->flags & MONITOR_EXEC &&
 	    session->plan.header->sections[SECTION_INNER].count)
-		failure = wait_inner(session, terminal);
+		failure = wait_inner(session);
 	if (failure.error)
 		return failure;
 	failure = carry_out(session, SECTION_PARENT);
 	if (failure.error)
 		return prefer_childs(session, failure);
 	SYS_6(__NR_sendto, session->control, &go, sizeof(go), MSG_NOSIGNAL, 0, 0);
-	return wait_started(session, terminal);
+	return wait_started(session);
+}
+
+void monitor_undo(struct session *session)
+{
+	int status;
+
+	if (child_pid(session) > 0) {
+		SYS_4(__NR_pidfd_send_signal, child_pidfd(session), SIGKILL, 0, 0);
+		while (SYS_4(__NR_wait4, child_pid(session), &status, __WALL, 0) == -EINTR)
+			;
+	}
+	carry_out(session, SECTION_UNDO);
 }
 
 static void tell_client(const struct session *session, char kind, const uint32_t *values, size_t n)
@@ -237,14 +204,8 @@ static void tell_client(const struct session *session, char kind, const uint32_t
 __attribute__((noreturn)) static void give_up(struct session *session, struct failure failure)
 {
 	const uint32_t why[3] = {failure.section, failure.step, failure.error};
-	int status;
 
-	if (child_pid(session) > 0) {
-		SYS_4(__NR_pidfd_send_signal, child_pidfd(session), SIGKILL, 0, 0);
-		while (SYS_4(__NR_wait4, child_pid(session), &status, __WALL, 0) == -EINTR)
-			;
-	}
-	carry_out(session, SECTION_UNDO);
+	monitor_undo(session);
 	tell_client(session, MESSAGE_FAILED, why, 3);
 	sys_exit(125);
 }
@@ -345,8 +306,8 @@ void monitor_main(struct session *session)
 	const signal_set heard = SIGNAL_BIT(SIGCHLD) | SIGNAL_BIT(SIGTERM) | SIGNAL_BIT(SIGINT) |
 				 SIGNAL_BIT(SIGHUP) | SIGNAL_BIT(SIGQUIT);
 	const struct plan_monitor *plan = options(session);
-	int signals, terminal = -1;
 	struct failure failure;
+	int signals;
 
 	SYS_4(__NR_rt_sigprocmask, SIG_SETMASK, &all, 0, sizeof(all));
 	SYS_0(__NR_setsid);
@@ -356,15 +317,18 @@ void monitor_main(struct session *session)
 	if (plan->report_fd > 2)
 		sys_close(plan->report_fd);
 	signals = (int)SYS_4(__NR_signalfd4, -1, &heard, sizeof(heard), SFD_NONBLOCK | SFD_CLOEXEC);
-	failure = start(session, &terminal);
+	failure = monitor_start(session);
 	if (!failure.error && signals < 0)
 		failure = child_failure(session, (uint32_t)-signals);
 	if (failure.error)
 		give_up(session, failure);
 
 	sys_close(session->control);
-	leave_caller(session, signals, terminal);
-	relay_open(session, terminal);
+	leave_caller(session, signals, session->terminal);
+	if (session->terminal >= 0)
+		size_terminal(session);
+	relay_open(session, session->terminal);
+	carry_out(session, SECTION_STARTED);
 	tell_client(session, MESSAGE_STARTED, (const uint32_t[]){(uint32_t)child_pid(session)}, 1);
 	if (plan->flags & MONITOR_DETACH)
 		sys_close(session->client);

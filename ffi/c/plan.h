@@ -33,6 +33,7 @@ enum plan_section {
 	SECTION_UNDO,	 /* the monitor, instead, when a step failed: every error is passed over */
 	SECTION_INNER,	 /* a process that CHILD forks: the last stage of an exec, the command under --init */
 	SECTION_AFTER,	 /* the monitor, last of all, when nobody waits any more: removal of files */
+	SECTION_STARTED, /* the monitor, once the command runs: poststart's hooks */
 	SECTIONS
 };
 
@@ -75,10 +76,20 @@ enum plan_builtin {
 	BUILTIN_MASK,	     /* (root, path, fd of /dev/null, fd of an empty mount): hides it; absent is fine */
 	BUILTIN_DROP_BOUNDING,/* (low word, high word): drops every capability whose bit is not set */
 	BUILTIN_SEND_CHILD,  /* (pid, pidfd): tells the monitor that this is the process to wait for */
-	BUILTIN_CLOSE_OTHERS,/* (): closes every descriptor but 0 to 2 and the way to the monitor */
+	BUILTIN_CLOSE_OTHERS,/* (first, fd): closes every descriptor from first on but fd and the way to the monitor */
 	BUILTIN_PASS_FD,     /* (socket, fd, text, length): sends both to a socket of somebody else's */
-	BUILTIN_LAST = BUILTIN_PASS_FD
+	BUILTIN_MEET,	     /* (): child and parent wait here for each other */
+	BUILTIN_HOLD,	     /* (fifo): the child is on its own from here, and waits for one byte */
+	/* (path, argv, envp, stdin text, timeout in ms or 0): runs it to its end; -HOOK_STATUS - status when that is not 0 */
+	BUILTIN_HOOK,
+	BUILTIN_STORE_PID,   /* (address, width, pid): its digits, with spaces before them */
+	BUILTIN_WRITE_PID,   /* (aside, path, pid): its digits become that file */
+	BUILTIN_LOOKUP,	     /* (paths, argv): the error that BUILTIN_EXEC would meet, as far as it can be told before */
+	BUILTIN_LAST = BUILTIN_LOOKUP
 };
+
+/* What BUILTIN_HOOK adds to a status of 1 to 255: no errno is as high. */
+#define HOOK_STATUS 0x400
 
 struct plan_range {
 	uint32_t first, count;
@@ -93,6 +104,7 @@ struct plan_range {
 #define MONITOR_CLIENT_ONLY 0x20 /* attach: PREPARE runs in the client and connects `connection` */
 #define MONITOR_STDIN_ONCE 0x40 /* close the container's stdin when the first client's ends */
 #define MONITOR_EXEC 0x80	/* the child is not PID 1 of a namespace: its children may outlive it */
+#define MONITOR_LEAVE 0x100	/* no client and no monitor: this process ends once the child is held or runs */
 
 #define NO_REG 0xff
 
@@ -106,6 +118,7 @@ struct plan_monitor {
 	uint8_t pid_reg;     /* the child; its pidfd is the next register */
 	uint8_t connection_reg; /* MONITOR_CLIENT_ONLY: the connected socket */
 	uint8_t log_files;   /* how many are kept, the current one included */
+	int32_t output_fd;   /* where hooks print; -1: to this process's own stdout and stderr */
 	uint64_t log_bytes;  /* rotate at this size; 0: never */
 	int32_t report_fd;   /* where struct plan_report goes; -1: the client executes `failed` */
 	uint16_t rows, columns; /* of a pty nobody is attached to */

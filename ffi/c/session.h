@@ -6,6 +6,7 @@
  *   interpret.c  carries out steps; builtins.c what is not one system call
  *   monitor.c    stays as the container's parent: pty, log, attach socket, exit
  *   client.c     stays in the foreground: relays a terminal or pipes, signals, the exit status
+ *   leave.c      instead of both: ends when the child is held or runs
  *
  *     client ---- SOCK_SEQPACKET (messages below) ---- monitor ---- SOCK_SEQPACKET (control) ---- child
  */
@@ -21,6 +22,8 @@ struct session {
 	int control;   /* child's or monitor's end of the control socket, -1 outside of them */
 	int monitor_control; /* during PREPARE: the monitor's end, which a child closes */
 	int client;    /* monitor's end of the connection to its first client, or -1 */
+	int terminal;  /* monitor's master of the child's pty, or -1 */
+	int is_held;   /* the child, once BUILTIN_HOLD has taken `control` for its fifo */
 	int wait_status; /* of the child, once it has ended */
 	char *const *environment;
 };
@@ -30,12 +33,26 @@ struct session {
  * SCM_RIGHTS; in an exec (MONITOR_EXEC) the process to wait for, its pid in
  * `section`, its pidfd in SCM_RIGHTS, which replace regs[pid_reg] and the next
  * before PARENT is carried out. From monitor to child: go.
+ *
+ * A held child writes its failure into the fifo, the failed step's tag in place of the kind.
  */
 struct control_message {
 	uint32_t kind;
 	uint32_t section, step, error;
 };
-enum control_kind { CONTROL_FAILED = 1, CONTROL_FD, CONTROL_GO, CONTROL_CHILD };
+enum control_kind {
+	CONTROL_FAILED = 1,
+	CONTROL_FD,
+	CONTROL_GO,
+	CONTROL_CHILD,
+	CONTROL_MEET, /* either way: I am here (BUILTIN_MEET) */
+	CONTROL_HELD  /* from the child: it waits for its fifo, and lives on its own */
+};
+
+/* Where and why a start stopped. error: 0, or an errno. */
+struct failure {
+	uint32_t section, step, error;
+};
 
 /*
  * Messages between client and monitor: the first byte says what, the rest is the payload.
@@ -81,6 +98,22 @@ __attribute__((noreturn)) void monitor_main(struct session *session);
  * `connection` is the socket to the monitor.
  */
 __attribute__((noreturn)) void client_main(struct session *session, int connection);
+
+/*
+ * monitor_start - PREPARE and PARENT, until the child is held or has executed its command.
+ *
+ * A failure is the child's own, where it had one.
+ */
+struct failure monitor_start(struct session *session);
+
+/* monitor_undo - kill the child of a start that failed, and carry out UNDO. */
+void monitor_undo(struct session *session);
+
+/* leave_main - with MONITOR_LEAVE, instead of monitor and client. Never returns. */
+__attribute__((noreturn)) void leave_main(struct session *session);
+
+/* client_explain - become the command that says in words what failed: section, step, errno. Never returns. */
+__attribute__((noreturn)) void client_explain(struct session *session, const uint32_t why[3]);
 
 /* client_fail - there is no monitor, by `error`: say so as of the first step. Never returns. */
 __attribute__((noreturn)) void client_fail(struct session *session, uint32_t error);

@@ -24,7 +24,7 @@ export function readStep(plan: Uint8Array, index: number): ReadStep {
   const name = nameOf(view.getUint16(0, true));
   const args = [0, 1, 2, 3, 4, 5].map((k) => {
     const value = Number(view.getBigInt64(8 + k * 8, true));
-    if (name === "exec" && (pointers >> k) & 1) return textsAt(plan, header.data, value);
+    if ((name === "exec" || name === "lookup") && (pointers >> k) & 1) return textsAt(plan, header.data, value);
     if ((registers >> k) & 1) return `r${value}`;
     return (pointers >> k) & 1 ? textAt(plan, header.data + value) : value;
   });

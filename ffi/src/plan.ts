@@ -8,7 +8,7 @@ import { struct } from "./struct.ts";
  *
  *     client ── forks ── monitor ── PREPARE ── forks ── CHILD … execve
  *                          │ PARENT, "go" ───────────────┘
- *                          │ EOF of the control socket: it runs
+ *                          │ EOF of the control socket: it runs; STARTED
  *                          └ EXITED, AFTER, or UNDO when any step failed
  *
  * A plan is built while nothing is cached and no JIT is warm, so this file is
@@ -16,7 +16,7 @@ import { struct } from "./struct.ts";
  */
 
 /** Who carries a section out, and when; enum plan_section. */
-export const SECTION = { PREPARE: 0, CHILD: 1, PARENT: 2, EXITED: 3, UNDO: 4, INNER: 5, AFTER: 6 } as const;
+export const SECTION = { PREPARE: 0, CHILD: 1, PARENT: 2, EXITED: 3, UNDO: 4, INNER: 5, AFTER: 6, STARTED: 7 } as const;
 
 /** PLAN_MAX_BYTES of c/plan.h. */
 const MAX_BYTES = 16 << 20;
@@ -45,6 +45,12 @@ export const BUILTIN = {
   sendChild: 0x8013,
   closeOthers: 0x8014,
   passFd: 0x8015,
+  meet: 0x8016,
+  hold: 0x8017,
+  hook: 0x8018,
+  storePid: 0x8019,
+  writePid: 0x801a,
+  lookup: 0x801b,
 } as const;
 export type BuiltinName = keyof typeof BUILTIN;
 
@@ -58,7 +64,11 @@ export const MONITOR = {
   CLIENT_ONLY: 0x20,
   STDIN_ONCE: 0x40,
   EXEC: 0x80,
+  LEAVE: 0x100,
 } as const;
+
+/** HOOK_STATUS of c/plan.h: an error above it is the status of a hook. */
+export const HOOK_STATUS = 0x400;
 
 export const PLAN_REGS = 64;
 const NO_REG = 0xff;
@@ -105,7 +115,7 @@ export const planMonitor = struct({
   pidReg: "u8",
   connectionReg: "u8",
   logFiles: "u8",
-  _pad: "u32",
+  outputFd: "i32",
   logBytes: "u64",
   reportFd: "i32",
   rows: "u16",
@@ -128,7 +138,7 @@ export const planHeader = struct({
   _pad: "u32",
 });
 
-const SECTION_COUNT = 7;
+const SECTION_COUNT = 8;
 export const MONITOR_OFFSET = planHeader.size + SECTION_COUNT * 8;
 export const HEADER_BYTES = MONITOR_OFFSET + planMonitor.size;
 
@@ -144,6 +154,8 @@ export interface MonitorOptions {
   readonly connection?: Reg | undefined;
   readonly logBytes?: number;
   readonly logFiles?: number;
+  /** Where hooks print, which `failed` inherits. */
+  readonly outputFd?: number | undefined;
   /** Where struct plan_report goes; without it the client executes `failed`. */
   readonly reportFd?: number | undefined;
   readonly rows?: number;
@@ -256,6 +268,7 @@ export class Plan {
   readonly undo = new Steps(this);
   readonly inner = new Steps(this);
   readonly after = new Steps(this);
+  readonly started = new Steps(this);
   // The first eight bytes stay zero: offset 0 means "none" in the header.
   #data = new Uint8Array(16384);
   #end = 8;
@@ -335,7 +348,16 @@ export class Plan {
 
   /** The whole plan as c/plan.h has it. @throws {BoxError} `plan-too-large` */
   encode(monitor: MonitorOptions): Uint8Array<ArrayBuffer> {
-    const sections = [this.prepare, this.child, this.parent, this.exited, this.undo, this.inner, this.after];
+    const sections = [
+      this.prepare,
+      this.child,
+      this.parent,
+      this.exited,
+      this.undo,
+      this.inner,
+      this.after,
+      this.started,
+    ];
     let steps = 0;
     for (const section of sections) steps += section.count;
     const relocations = this.space(this.#slots.length * 4 + 1);
@@ -407,6 +429,7 @@ function writeMonitor(plan: Uint8Array, options: MonitorOptions): void {
     connectionReg: options.connection?.index ?? NO_REG,
     logFiles: options.logFiles ?? 1,
     logBytes: BigInt(options.logBytes ?? 0),
+    outputFd: options.outputFd ?? -1,
     reportFd: options.reportFd ?? -1,
     rows: options.rows ?? 0,
     columns: options.columns ?? 0,

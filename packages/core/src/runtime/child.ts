@@ -4,7 +4,7 @@ import { QUIET_SYSCTLS } from "@bantubox/net";
 import { type Build, isolateMounts } from "./build.ts";
 import { joinCgroups } from "./cgroups.ts";
 import { addConsole, fillDev } from "./devices.ts";
-import { becomeUser, execute, type SeccompFilter, setRlimits } from "./identity.ts";
+import { becomeUser, type Ending, execute, type SeccompFilter, setRlimits } from "./identity.ts";
 import { addMount, openLinkedBinds } from "./mounts.ts";
 import { NAMESPACE_FLAG } from "./namespaces.ts";
 import { type NetworkSetup, setUpNetwork } from "./network.ts";
@@ -31,8 +31,8 @@ export interface ChildContext {
   readonly init: boolean;
   /** Adds steps when everything is mounted and the root not yet entered: the place of createRuntime's and createContainer's hooks. */
   readonly beforePivot?: (build: Build, steps: Steps) => void;
-  /** Adds what the process waits for before it executes its command; without it that is the monitor's "go". */
-  readonly hold?: (build: Build, steps: Steps) => void;
+  /** What becomes of it at the end. */
+  readonly ending?: Ending;
 }
 
 /** Compiles CHILD: from the first step of the new process to its execve. */
@@ -64,7 +64,7 @@ export function compileChild(build: Build, context: ChildContext): void {
   takeTerminal(steps, streams.kind === "pty");
   becomeUser(build, steps, process, context.filter);
   if (context.init) runUnderInit(build, context);
-  else execute(build, steps, process, context.hold);
+  else execute(build, steps, process, context.ending);
 }
 
 /** It dies with whoever makes it, until its start is on record, and nobody else's ptrace reaches it. */
@@ -137,10 +137,10 @@ function compileNetwork(build: Build, { network, hostSocket }: ChildContext): vo
 }
 
 /** --init: the child stays as a reaper, and its first child, pid 2 of the namespace, is the command. */
-function runUnderInit(build: Build, { spec, streams, hold }: ChildContext): void {
+function runUnderInit(build: Build, { spec, streams, ending }: ChildContext): void {
   const { plan, scratch } = build;
   const { child, inner } = plan;
-  child.builtin("closeOthers").tag(TAG.STATE);
+  child.builtin("closeOthers", 3, -1).tag(TAG.STATE);
   child.builtin("fork", SECTION.INNER, 0, -1).into(scratch).tag(TAG.STATE);
   // From here on it lives as long as the command, which itself waits until the start is on record.
   child.sys("prctl", PR.SET_PDEATHSIG, 0, 0, 0, 0);
@@ -148,7 +148,7 @@ function runUnderInit(build: Build, { spec, streams, hold }: ChildContext): void
   // Its own process group, and the terminal's foreground, so that ^C reaches it once and not through PID 1 again.
   inner.sys("setpgid", 0, 0).tag(TAG.STATE);
   if (streams.kind === "pty") takeForeground(build, inner);
-  execute(build, inner, spec.process, hold);
+  execute(build, inner, spec.process, ending);
 }
 
 /** Blocks SIGTTOU for the one call that would stop a background process. */

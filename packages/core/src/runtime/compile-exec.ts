@@ -58,7 +58,7 @@ export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
   else usePty(steps, slave);
   becomeUser(build, steps, context.process, context.filter);
   // INNER is born where the container can look at it, and what is open there, through /proc (CVE-2016-9962).
-  steps.builtin("closeOthers").tag(TAG.STATE);
+  steps.builtin("closeOthers", 3, -1).tag(TAG.STATE);
   const last = plan.register(2);
   steps.builtin("fork", SECTION.INNER, CLONE.PARENT, -1).into(last).tag(TAG.STATE);
   steps.builtin("sendChild", last, last.next()).tag(TAG.STATE);

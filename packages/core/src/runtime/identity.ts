@@ -1,4 +1,4 @@
-import { BoxError, ERRNO, PR, RLIMIT, type Steps } from "@bantubox/ffi";
+import { BoxError, ERRNO, PR, type Reg, RLIMIT, type Steps } from "@bantubox/ffi";
 import type { Build } from "./build.ts";
 import { capabilitySet } from "./capabilities.ts";
 import type { Capabilities, Process, Rlimit } from "./spec.ts";
@@ -99,30 +99,40 @@ function installFilter({ plan }: Build, steps: Steps, filter: SeccompFilter | un
 
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/** How a process comes to its command. */
+export interface Ending {
+  /** Descriptors from 3 on that the command inherits. */
+  readonly preserved?: number;
+  /** A fifo that it waits at, on its own, for one byte: whether there is a command was looked up before. */
+  readonly fifo?: Reg;
+  /** Adds steps right before the command: startContainer's hooks. */
+  readonly beforeExec?: (build: Build, steps: Steps) => void;
+}
+
 /**
- * The last steps of every process of a container: nothing open but 0 to 2, a working directory inside, execve.
+ * The last steps of every process of a container: nothing open but what it may have, a working directory inside, execve.
  *
  * Closed at execve would be too late: working directory and command may be
  * named /proc/self/fd/N, and some N leads to the host (CVE-2024-21626).
  */
-export function execute(build: Build, steps: Steps, process: Process, hold = waitGo): void {
+export function execute(build: Build, steps: Steps, process: Process, ending: Ending = {}): void {
   const { plan } = build;
+  const { preserved = 0, fifo, beforeExec } = ending;
+  const candidates = plan.strings(candidatePaths(process));
+  const argv = plan.strings(process.args);
   steps.sys("umask", process.user.umask ?? 0o022);
-  steps.builtin("closeOthers").tag(TAG.STATE);
+  steps.builtin("closeOthers", 3 + preserved, fifo ?? -1).tag(TAG.STATE);
   steps.sys("chdir", process.cwd).tag(TAG.CWD);
   steps.builtin("checkCwd").tag(TAG.CWD);
-  hold(build, steps);
+  if (fifo !== undefined) steps.builtin("lookup", candidates, argv).tag(TAG.EXEC);
+  steps.builtin("waitGo");
   // Cleared only now that the start is on record: a container must not outlive an unrecorded start.
   steps.sys("prctl", PR.SET_PDEATHSIG, 0, 0, 0, 0);
   const CLOSE_RANGE_CLOEXEC = 4;
-  steps.sys("close_range", 3, 0xffffffff, CLOSE_RANGE_CLOEXEC);
-  const candidates = plan.strings(candidatePaths(process));
-  steps.builtin("exec", candidates, plan.strings(process.args), plan.strings(process.env)).tag(TAG.EXEC);
-}
-
-/** Until the start is on record. */
-function waitGo(_: Build, steps: Steps): void {
-  steps.builtin("waitGo");
+  steps.sys("close_range", 3 + preserved, 0xffffffff, CLOSE_RANGE_CLOEXEC);
+  if (fifo !== undefined) steps.builtin("hold", fifo).tag(TAG.STATE);
+  beforeExec?.(build, steps);
+  steps.builtin("exec", candidates, argv, plan.strings(process.env)).tag(TAG.EXEC);
 }
 
 /** Where the command may be: as it is when it has a slash, else in each directory of the container's own PATH. */

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/* The control socket: descriptors, failures, and where child and parent wait for each other. */
+#include "control.h"
+#include "abi.h"
+#include "sys.h"
+
+#define FDS_AT_ONCE 8
+
+long pass_fd(int socket, int fd, void *text, size_t length)
+{
+	struct span span = {text, length};
+	struct {
+		struct control_header header;
+		int fd, pad;
+	} control = {.header = {sizeof(struct control_header) + sizeof(int), SOL_SOCKET, SCM_RIGHTS}, .fd = fd};
+	struct message_header header = {.spans = &span,
+					.span_count = 1,
+					.control = &control,
+					.control_length = sizeof(control)};
+
+	return SYS_3(__NR_sendmsg, socket, &header, MSG_NOSIGNAL);
+}
+
+/* Takes the one descriptor of a message, and closes any more. -1: there is none. */
+static int take_fd(struct message_header *header)
+{
+	const struct control_header *control = header->control;
+	int fds[FDS_AT_ONCE], taken = -1;
+
+	if (header->control_length < sizeof(*control) || control->type != SCM_RIGHTS)
+		return -1;
+	memcpy(fds, control + 1, control->length - sizeof(*control));
+	for (size_t i = 0; i < (control->length - sizeof(*control)) / sizeof(int); i++) {
+		if (taken < 0)
+			taken = fds[i];
+		else
+			sys_close(fds[i]);
+	}
+	return taken;
+}
+
+int receive_control(int socket, struct control_message *message, int *fd, int flags)
+{
+	struct span span = {message, sizeof(*message)};
+	char control[sizeof(struct control_header) + FDS_AT_ONCE * sizeof(int)] __attribute__((aligned(8)));
+	struct message_header header = {.spans = &span,
+					.span_count = 1,
+					.control = control,
+					.control_length = sizeof(control)};
+	long n;
+
+	/*
+	 * A child that fails before it has read what it was sent closes a socket with
+	 * something unread: the kernel then says ECONNRESET once, before what the child said.
+	 */
+	do
+		n = SYS_3(__NR_recvmsg, socket, &header, flags | MSG_CMSG_CLOEXEC);
+	while (n == -EINTR || n == -ECONNRESET);
+	if (n <= 0)
+		return (int)n;
+	*fd = take_fd(&header);
+	/* The kernel cuts off what does not fit into our table of descriptors. */
+	if (header.flags & MSG_CTRUNC)
+		return -EMFILE;
+	return n == sizeof(*message) ? (int)message->kind : -EPROTO;
+}
+
+/* The kind of the next message, which stays where it is; or as receive_control. */
+static int next_kind(int socket)
+{
+	struct control_message message;
+	long n;
+
+	do
+		n = SYS_6(__NR_recvfrom, socket, &message, sizeof(message), MSG_PEEK, 0, 0);
+	while (n == -EINTR || n == -ECONNRESET);
+	return n <= 0 ? (int)n : (int)message.kind;
+}
+
+long meet(struct session *session)
+{
+	struct control_message message = {.kind = CONTROL_MEET};
+	long error = SYS_6(__NR_sendto, session->control, &message, sizeof(message), MSG_NOSIGNAL, 0, 0);
+	int kind, fd = -1;
+
+	while ((kind = next_kind(session->control)) == CONTROL_FD && session->terminal < 0)
+		receive_control(session->control, &message, &session->terminal, 0);
+	if (kind < 0)
+		return kind;
+	if (kind != CONTROL_MEET)
+		return error < 0 ? error : -EPIPE;
+	receive_control(session->control, &message, &fd, 0);
+	return 0;
+}
+
+long hold(struct session *session, int fifo)
+{
+	const struct control_message message = {.kind = CONTROL_HELD};
+	char byte;
+	long n = SYS_6(__NR_sendto, session->control, &message, sizeof(message), MSG_NOSIGNAL, 0, 0);
+
+	if (n < 0)
+		return n;
+	sys_close(session->control);
+	session->control = fifo;
+	session->is_held = 1;
+	do
+		n = SYS_3(__NR_read, fifo, &byte, 1);
+	while (n == -EINTR);
+	return n < 0 ? n : 0;
+}
