@@ -1,5 +1,6 @@
 /** Capabilities by name, and the sets that containers get. */
 import { BoxError } from "@bantubox/ffi";
+import type { Capabilities } from "./spec.ts";
 
 /** In the order of their bits, from CAP_CHOWN = 0; <linux/capability.h>. */
 export const CAPABILITIES = [
@@ -89,6 +90,51 @@ export function capabilitySet(names: readonly string[]): CapabilitySet {
     else hi |= 1 << (bit - 32);
   }
   return { lo: lo >>> 0, hi };
+}
+
+/** The five sets of a process, as they can be had. */
+export interface SettledCapabilities {
+  readonly capabilities: Capabilities;
+  /** Names that the kernel's headers have not, and those that cannot be granted; each once. */
+  readonly unknown: readonly string[];
+  readonly denied: readonly string[];
+}
+
+/**
+ * Takes out of the five sets what cannot be: names that do not exist, what is outside of `bounding`, and, since
+ * the kernel refuses to raise them, inheritable capabilities outside of the process's own bounding set, effective
+ * ones that are not permitted, and ambient ones that are not both permitted and inheritable.
+ *
+ * @param bounding What there is to give; undefined: everything.
+ */
+export function settleCapabilities(
+  asked: Capabilities,
+  bounding: CapabilitySet | undefined = ALL_CAPABILITIES,
+): SettledCapabilities {
+  const unknown = new Set<string>();
+  const denied = new Set<string>();
+  const keep = (names: readonly string[], allowed: CapabilitySet): string[] => {
+    const kept: string[] = [];
+    for (const name of names) {
+      const bit = capabilityBit(name);
+      if (bit < 0) unknown.add(name);
+      else if (!hasBit(allowed, bit)) denied.add(name);
+      else kept.push(name);
+    }
+    return kept;
+  };
+  const bound = keep(asked.bounding, bounding);
+  const permitted = keep(asked.permitted, bounding);
+  const inheritable = keep(asked.inheritable, capabilitySet(bound));
+  const ambient = intersect(capabilitySet(permitted), capabilitySet(inheritable));
+  const capabilities = {
+    bounding: bound,
+    permitted,
+    inheritable,
+    effective: keep(asked.effective, capabilitySet(permitted)),
+    ambient: keep(asked.ambient, ambient),
+  };
+  return { capabilities, unknown: [...unknown], denied: [...denied] };
 }
 
 /** The names in `set`, with `CAP_`, in the order of their bits; bits without a name are left out. */

@@ -22,6 +22,10 @@ const LINKS = [
   ["core", "/proc/kcore"],
 ] as const;
 
+/** The kernel's dev_t: 12 bits of major and 20 bits of minor. */
+const MAX_MAJOR = 0xfff;
+const MAX_MINOR = 0xfffff;
+
 const TYPES: Readonly<Record<Device["type"], number>> = { c: S_IF.CHR, u: S_IF.CHR, b: S_IF.BLK, p: S_IF.FIFO };
 
 /**
@@ -43,6 +47,28 @@ export function fillDev(build: Build, devices: readonly Device[]): void {
   for (const [name, to] of LINKS) steps.sys("symlinkat", to, scratch, name).tolerate(ERRNO.EEXIST).tag(TAG.DEVICE);
   steps.sys("close", scratch);
   for (const device of devices) addDevice(build, device);
+}
+
+/** @throws {BoxError} `bad-device` for one without an absolute path or a number. */
+export function checkDevices(devices: readonly Device[]): void {
+  for (const { path, type, major, minor } of devices) {
+    const name = path.slice(path.lastIndexOf("/") + 1);
+    const what = `Cannot make the device "${path}"`;
+    if (!path.startsWith("/") || name === "" || name === "." || name === "..") {
+      throw new BoxError("bad-device", `${what}: it is not an absolute path`);
+    }
+    if (type === "p") continue;
+    if (!isNumber(major, MAX_MAJOR) || !isNumber(minor, MAX_MINOR)) {
+      throw new BoxError(
+        "bad-device",
+        `${what}: it needs a major number up to ${MAX_MAJOR} and a minor one up to ${MAX_MINOR}`,
+      );
+    }
+  }
+}
+
+function isNumber(value: number | undefined, highest: number): boolean {
+  return value !== undefined && Number.isInteger(value) && value >= 0 && value <= highest;
 }
 
 function addDevice({ plan, root, scratch }: Build, device: Device): void {

@@ -19,7 +19,7 @@ export interface SeccompFilter {
 /** Sets limits, in the child while it still may: raising one needs a capability that is dropped later. */
 export function setRlimits({ plan }: Build, steps: Steps, rlimits: readonly Rlimit[]): void {
   for (const { type, soft, hard } of rlimits) {
-    const resource = RLIMIT[type.replace(/^RLIMIT_/, "") as keyof typeof RLIMIT];
+    const resource = knownRlimit(type);
     if (resource === undefined)
       throw new BoxError("bad-rlimit", `Cannot set the limit "${type}": there is none of that name`);
     const words = new Uint32Array(new ArrayBuffer(16));
@@ -27,6 +27,12 @@ export function setRlimits({ plan }: Build, steps: Steps, rlimits: readonly Rlim
     writeLimit(words, 2, hard);
     steps.sys("prlimit64", 0, resource, plan.bytes(new Uint8Array(words.buffer)), null).tag(TAG.RLIMIT);
   }
+}
+
+/** The number of a limit by its name, `RLIMIT_NOFILE`; undefined when there is none of that name. */
+export function knownRlimit(type: string): number | undefined {
+  const name = type.replace(/^RLIMIT_/, "");
+  return Object.hasOwn(RLIMIT, name) ? RLIMIT[name as keyof typeof RLIMIT] : undefined;
 }
 
 function writeLimit(words: Uint32Array, at: number, value: number): void {

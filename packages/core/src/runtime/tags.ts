@@ -17,4 +17,6 @@ export const TAG = {
   JOIN: 15,
   STATE: 16,
   PTY: 17,
+  SCHEDULING: 20,
+  USERNS: 21,
 } as const;
