@@ -1,5 +1,5 @@
 /**
- * Builds the trampoline and the single executable, dist/bb.
+ * Builds the trampoline and the single executables, dist/bb and dist/bb-oci.
  *
  * Autoloading is off: an executable that reads bunfig.toml and .env of the
  * directory it is called in runs other people's code as root.
@@ -16,22 +16,27 @@ for (const arch of ["x64", "arm64"]) {
   if (!existsSync(path)) writeFileSync(path, "");
 }
 mkdirSync(join(root, "dist"), { recursive: true });
-run([
-  process.execPath,
-  "build",
-  "--compile",
-  "--minify",
-  "--bytecode",
-  "--format=esm",
-  "--splitting",
-  "--no-compile-autoload-dotenv",
-  "--no-compile-autoload-bunfig",
-  "--no-compile-autoload-tsconfig",
-  "--no-compile-autoload-package-json",
-  join(root, "packages/cli/src/main.ts"),
-  "--outfile",
-  join(root, "dist/bb"),
-]);
+compile("packages/cli/src/main.ts", "dist/bb");
+compile("packages/oci/src/main.ts", "dist/bb-oci");
+
+function compile(entry: string, outfile: string): void {
+  run([
+    process.execPath,
+    "build",
+    "--compile",
+    "--minify",
+    "--bytecode",
+    "--format=esm",
+    "--splitting",
+    "--no-compile-autoload-dotenv",
+    "--no-compile-autoload-bunfig",
+    "--no-compile-autoload-tsconfig",
+    "--no-compile-autoload-package-json",
+    join(root, entry),
+    "--outfile",
+    join(root, outfile),
+  ]);
+}
 
 function run(command: string[]): void {
   const { exitCode } = Bun.spawnSync(command, { stdio: ["ignore", "inherit", "inherit"], cwd: root });

@@ -1,9 +1,9 @@
 import { MONITOR, O, Plan } from "@bantubox/ffi";
+import { becomePlan } from "../runtime/become.ts";
 import { RECORD } from "../runtime/records.ts";
 import { getContainer } from "./container.ts";
 import { parseDetachKeys } from "./detach-keys.ts";
 import { type Engine, runDirectory } from "./engine.ts";
-import { becomePlan } from "./plan-process.ts";
 import { getProcess } from "./process.ts";
 
 const AF_UNIX = 1;

@@ -1,4 +1,5 @@
 import type { DeviceRule } from "@bantubox/cgroup";
+import { DEFAULT_DEVICE_RULES } from "../runtime/device-rules.ts";
 import type { Mount, NamespaceType } from "../runtime/spec.ts";
 
 /** What every container gets unless it is asked otherwise: Docker's answers, so that images run unchanged. */
@@ -53,15 +54,5 @@ export function defaultMounts(shmBytes: number, isPrivileged: boolean): Mount[] 
 export const DEVICE_RULES: readonly DeviceRule[] = [
   { allow: false, access: "rwm" },
   { allow: false, type: "c", major: 10, minor: 229, access: "rwm" },
-  { allow: true, type: "c", access: "m" },
-  { allow: true, type: "b", access: "m" },
-  { allow: true, type: "c", major: 1, minor: 3, access: "rwm" },
-  { allow: true, type: "c", major: 1, minor: 5, access: "rwm" },
-  { allow: true, type: "c", major: 1, minor: 7, access: "rwm" },
-  { allow: true, type: "c", major: 1, minor: 8, access: "rwm" },
-  { allow: true, type: "c", major: 1, minor: 9, access: "rwm" },
-  { allow: true, type: "c", major: 5, minor: 0, access: "rwm" },
-  { allow: true, type: "c", major: 5, minor: 1, access: "rwm" },
-  { allow: true, type: "c", major: 5, minor: 2, access: "rwm" },
-  { allow: true, type: "c", major: 136, access: "rwm" },
+  ...DEFAULT_DEVICE_RULES,
 ];

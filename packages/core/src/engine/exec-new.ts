@@ -1,5 +1,6 @@
 import { detectCgroups, freezerFiles, isFrozen, planCgroup } from "@bantubox/cgroup";
 import { BoxError, type Fd } from "@bantubox/ffi";
+import { becomePlan, PASSED_FD, passAs } from "../runtime/become.ts";
 import { compileExec, type ExecContext } from "../runtime/compile-exec.ts";
 import type { Capabilities, Process, Spec, User } from "../runtime/spec.ts";
 import { type Container, findContainer, getContainer, readSpec } from "./container.ts";
@@ -8,7 +9,7 @@ import { cgroupPath, type Engine } from "./engine.ts";
 import { openDirectory } from "./image-root.ts";
 import { forgetNames, keepExec } from "./kept-exec.ts";
 import type { ExecOptions } from "./options.ts";
-import { becomePlan, explainCommand, PASSED_FD, passAs, SPAWNED_FDS, spawnPlan } from "./plan-process.ts";
+import { explainCommand, SPAWNED_FDS, spawnPlan } from "./plan-process.ts";
 import { getProcess } from "./process.ts";
 import { compileFilter, processCapabilities } from "./security.ts";
 import { resolveUser } from "./users.ts";

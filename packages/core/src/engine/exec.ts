@@ -1,7 +1,7 @@
+import { becomePlan, PASSED_FD, passAs } from "../runtime/become.ts";
 import type { Engine } from "./engine.ts";
 import { execKey, recallExec } from "./kept-exec.ts";
 import type { ExecOptions } from "./options.ts";
-import { becomePlan, PASSED_FD, passAs } from "./plan-process.ts";
 
 /**
  * Runs a command in a container that runs, and becomes its client: this process ends as the command ends.

@@ -1,10 +1,10 @@
 import { AT, allocate, attempt, cstr, Fd, isErrno, nodeFs, readIfThere } from "@bantubox/ffi";
+import { isAlive, parseStat } from "../runtime/process-stat.ts";
 import { RECORD } from "../runtime/records.ts";
 import type { Container } from "./container.ts";
 import { type Engine, runDirectory } from "./engine.ts";
 import { buildOf, NOT_KEPT, readKept, writeKept } from "./kept-file.ts";
 import type { ExecOptions } from "./options.ts";
-import { isAlive, parseStat } from "./status.ts";
 
 /**
  * Plans of `bb exec` are kept in the container's run directory, and go with it

@@ -1,5 +1,6 @@
 import { detectCgroups, planCgroup } from "@bantubox/cgroup";
 import { BoxError, existsSync, type Fd } from "@bantubox/ffi";
+import { becomePlan, PASSED_FD, passAs } from "../runtime/become.ts";
 import { compileStart, type StartContext } from "../runtime/compile.ts";
 import { type Container, readSpec } from "./container.ts";
 import type { Created } from "./create.ts";
@@ -8,7 +9,7 @@ import { parseDetachKeys } from "./detach-keys.ts";
 import { cgroupPath, containerDirectory, type Engine, runDirectory } from "./engine.ts";
 import { tryLock } from "./lock.ts";
 import { type NetworkStart, prepareNetwork } from "./network.ts";
-import { becomePlan, explainCommand, PASSED_FD, passAs, SPAWNED_FDS, spawnPlan } from "./plan-process.ts";
+import { explainCommand, SPAWNED_FDS, spawnPlan } from "./plan-process.ts";
 import { compileFilter } from "./security.ts";
 import { readStatus } from "./status.ts";
 

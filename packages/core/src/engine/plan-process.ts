@@ -1,4 +1,5 @@
-import { allocate, attempt, BoxError, becomeTrampoline, call, Fd, O, openPlan, openTrampoline } from "@bantubox/ffi";
+import { allocate, attempt, BoxError, call, Fd, O, openPlan, openTrampoline } from "@bantubox/ffi";
+import { ownCommand } from "../runtime/become.ts";
 import type { StepFailure } from "../runtime/explain.ts";
 import type { Spec } from "../runtime/spec.ts";
 import type { Engine } from "./engine.ts";
@@ -7,16 +8,7 @@ import type { Engine } from "./engine.ts";
 const PLAN_FD = 3;
 /** By which numbers the plan of a spawned trampoline knows what it is given. */
 export const SPAWNED_FDS = { lock: 5, report: 4 } as const;
-/** By which number the plan that this process becomes knows its lock, or a container's process: above all that Bun has open. */
-export const PASSED_FD = 97;
 export const REPORT_BYTES = 16;
-
-/** Turns this process into the trampoline with `plan`; descriptors that the plan names were passed by `passAs`. */
-export async function becomePlan(plan: Uint8Array): Promise<never> {
-  using trampoline = await openTrampoline();
-  using memory = openPlan(plan);
-  return becomeTrampoline(trampoline, memory);
-}
 
 /**
  * Runs the trampoline beside this process until the command has started.
@@ -115,16 +107,4 @@ export function noReport(): BoxError {
 /** What the trampoline executes to say in words what failed: this program, wherever it came from. */
 export function explainCommand(engine: Engine, { id }: { readonly id: string }): string[] {
   return [...ownCommand(), "internal", "failed", engine.root, engine.runRoot, id];
-}
-
-function ownCommand(): string[] {
-  // In the compiled executable the entry point is a file of its own file system.
-  if (Bun.main.startsWith("/$bunfs/")) return [process.execPath];
-  // As the shebang of cli/src/main.ts: nothing of the directory that this runs in is loaded.
-  return [process.execPath, "--config=/dev/null", "--tsconfig-override=/dev/null", "--no-env-file", Bun.main];
-}
-
-/** Lets the next program of this process have `fd`, by that number. */
-export function passAs(fd: Fd, number: number): void {
-  call("dup3", "a descriptor", fd.raw, number, 0);
 }

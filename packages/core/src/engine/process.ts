@@ -1,7 +1,8 @@
 import { attempt, BoxError, call, ERRNO, Fd } from "@bantubox/ffi";
+import { isAlive } from "../runtime/process-stat.ts";
 import type { Container } from "./container.ts";
 import type { Engine } from "./engine.ts";
-import { isAlive, readStatus } from "./status.ts";
+import { readStatus } from "./status.ts";
 
 const POLLIN = 1;
 

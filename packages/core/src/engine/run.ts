@@ -1,10 +1,10 @@
 import { BoxError, statIfThere } from "@bantubox/ffi";
 import { findImage, type Image } from "@bantubox/image/store";
+import { becomePlan, PASSED_FD, passAs } from "../runtime/become.ts";
 import type { Engine } from "./engine.ts";
 import type { PullHooks } from "./images.ts";
 import { forgetKept, type KeptStart, keyOf, type MadeStart, makeKept, recall } from "./kept-start.ts";
 import type { ContainerOptions } from "./options.ts";
-import { becomePlan, PASSED_FD, passAs } from "./plan-process.ts";
 
 /**
  * Makes a container and becomes its client: this process ends as the container ends.

@@ -8,15 +8,13 @@ import {
 } from "../runtime/capabilities.ts";
 import type { SeccompFilter } from "../runtime/identity.ts";
 import { defaultSeccompFilter } from "../runtime/seccomp/default-filter.ts";
+import { ARCH, compileProfile } from "../runtime/seccomp/filter.ts";
 import type { LinuxSeccomp } from "../runtime/seccomp/profile.ts";
-import { seccompFlags } from "../runtime/seccomp/profile.ts";
 import type { Capabilities, Spec, User } from "../runtime/spec.ts";
 import type { ContainerOptions } from "./options.ts";
 
 /** Says in config.json that the filter is our default one, whose hundreds of names need no repeating there. */
 export const SECCOMP_ANNOTATION = "org.bantubox.seccomp";
-
-const ARCH = process.arch === "arm64" ? "arm64" : "x64";
 
 /** `--security-opt`, read. */
 export interface SecurityChoice {
@@ -84,10 +82,7 @@ export async function compileFilter({
   linux,
   process: { capabilities },
 }: Spec): Promise<SeccompFilter | undefined> {
-  if (linux.seccomp !== undefined) {
-    const { compileSeccomp } = await import("../runtime/seccomp/compile.ts");
-    return { program: compileSeccomp(linux.seccomp, { arch: ARCH }), flags: seccompFlags(linux.seccomp) };
-  }
+  if (linux.seccomp !== undefined) return await compileProfile(linux.seccomp);
   if (annotations?.[SECCOMP_ANNOTATION] !== "default") return undefined;
   const SPEC_ALLOW = 4;
   const program = await defaultSeccompFilter({ arch: ARCH, capabilities: capabilitySet(capabilities?.bounding ?? []) });

@@ -1,4 +1,5 @@
 import { existsSync, readIfThere } from "@bantubox/ffi";
+import { isAlive, parseStat } from "../runtime/process-stat.ts";
 import { RECORD } from "../runtime/records.ts";
 import { containerDirectory, type Engine, runDirectory } from "./engine.ts";
 import { tryLock } from "./lock.ts";
@@ -42,20 +43,6 @@ export function readStatus(engine: Engine, { id, startedMs }: { id: string; star
 function isLocked(engine: Engine, id: string): boolean {
   using lock = tryLock(engine, id);
   return lock === undefined && existsSync(containerDirectory(engine, id));
-}
-
-/** Whether the process that was `pid` when it started at `ticks` (of the clock since boot) still is. A zombie is not. */
-export function isAlive(pid: number, ticks: string): boolean {
-  const stat = readIfThere(`/proc/${pid}/stat`);
-  if (stat === undefined) return false;
-  const [, now, state] = parseStat(stat);
-  return now === ticks && state !== "Z" && state !== "X";
-}
-
-/** [pid, start time in clock ticks, state] of a line of /proc/PID/stat; a command's name may hold anything but ends at the last ")". */
-export function parseStat(line: string): [number, string, string] {
-  const rest = line.slice(line.lastIndexOf(")") + 2).split(" ");
-  return [Number(line.slice(0, line.indexOf(" "))), rest[19] ?? "", rest[0] ?? ""];
 }
 
 /** The exit record: `<wait status> <ns since the epoch>`, then the memory group's events. One that a power cut has torn tells nothing. */

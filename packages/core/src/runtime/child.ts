@@ -11,7 +11,7 @@ import { type NetworkSetup, setUpNetwork } from "./network.ts";
 import { protectPaths, writeProc } from "./paths.ts";
 import { enterRoot, mountRoot, type RootFs } from "./rootfs.ts";
 import type { Spec } from "./spec.ts";
-import { openPty, type Streams, takeTerminal, usePipes, usePty } from "./stdio.ts";
+import { openPty, type Streams, takeTerminal, useInherited, usePipes, usePty } from "./stdio.ts";
 import { TAG } from "./tags.ts";
 
 /** What PID 1 is made of. Whoever starts it — the engine, the OCI commands — decides what happens around it. */
@@ -57,6 +57,7 @@ export function compileChild(build: Build, context: ChildContext): void {
   } else {
     finishMounts(build, context);
     if (streams.kind === "pipes") usePipes(build, steps, streams.pipes, process.user);
+    else useInherited(steps, process.user);
   }
   if (spec.hostname) steps.sys("sethostname", spec.hostname, Buffer.byteLength(spec.hostname)).tag(TAG.HOSTNAME);
   if (spec.domainname)

@@ -12,6 +12,7 @@ import { clearVolatile, OWN_ROOT, type RootFs } from "./rootfs.ts";
 import type { Spec } from "./spec.ts";
 import { closeContainerEnds, makePipes, monitorFlags, type Pipes, type Stdio, streamsOf } from "./stdio.ts";
 import { TAG } from "./tags.ts";
+import { AF_UNIX, SOCK_SEQPACKET, socketAddress } from "./unix-socket.ts";
 
 /** What the engine knows beside config.json: where things lie on this host. */
 export interface StartContext {
@@ -129,9 +130,7 @@ function compilePrepare(
 
 /** The attach socket is bound by a relative name: a path of sun_path's 108 bytes may be too short for a run directory. */
 function listenForAttach(steps: Steps, runDirectory: string, { run, listen }: Registers, plan: Build["plan"]): void {
-  const AF_UNIX = 1;
-  const SOCK_SEQPACKET = 5;
-  const address = new TextEncoder().encode(`\u0001\u0000${RECORD.attach}\u0000`);
+  const address = socketAddress(RECORD.attach);
   steps
     .sys("socket", AF_UNIX, SOCK_SEQPACKET | O.CLOEXEC, 0)
     .into(listen)

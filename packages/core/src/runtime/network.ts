@@ -1,6 +1,7 @@
 import { AT, CLONE, O, type Reg, type Steps } from "@bantubox/ffi";
-import type { VethPlan } from "@bantubox/net";
+import { planLoopback, type VethPlan } from "@bantubox/net";
 import type { Build } from "./build.ts";
+import type { Spec } from "./spec.ts";
 import { TAG } from "./tags.ts";
 
 const AF_NETLINK = 16;
@@ -20,6 +21,14 @@ export type NetworkSetup =
   /** Another process's namespace, by its path. */
   | { readonly kind: "join"; readonly path: string }
   | { readonly kind: "host" };
+
+/** What a config.json asks for: a namespace of its own, another's, or the host's. Devices are its engine's business. */
+export function networkOf({ linux: { namespaces } }: Spec): NetworkSetup {
+  const namespace = namespaces.find(({ type }) => type === "network");
+  if (namespace === undefined) return { kind: "host" };
+  if (namespace.path !== undefined) return { kind: "join", path: namespace.path };
+  return { kind: "loopback", batch: planLoopback() };
+}
 
 /**
  * In PREPARE: a socket of the host's namespace, with which the child makes its

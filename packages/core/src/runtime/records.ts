@@ -8,3 +8,6 @@ export function goneDirectory(directory: string): string {
   const slash = directory.lastIndexOf("/") + 1;
   return `${directory.slice(0, slash)}${GONE}${directory.slice(slash)}`;
 }
+
+/** What PID 1 waits at between create and start: as long as it does, the fifo has a reader. */
+export const FIFO = "exec.fifo";

@@ -20,6 +20,26 @@ export interface Spec {
   readonly linux: Linux;
 }
 
+/** Programs of the host that are run at the places of a container's life that their lists are named after. */
+export interface Hooks {
+  readonly prestart?: readonly Hook[];
+  readonly createRuntime?: readonly Hook[];
+  readonly createContainer?: readonly Hook[];
+  readonly startContainer?: readonly Hook[];
+  readonly poststart?: readonly Hook[];
+  readonly poststop?: readonly Hook[];
+}
+
+export interface Hook {
+  /** Absolute; startContainer's is one of the container. */
+  readonly path: string;
+  /** With the program's own name first, as execve(2) has it. */
+  readonly args?: readonly string[];
+  readonly env?: readonly string[];
+  /** Seconds. */
+  readonly timeout?: number;
+}
+
 export interface Process {
   readonly terminal?: boolean;
   readonly consoleSize?: { readonly height: number; readonly width: number };

@@ -88,6 +88,15 @@ export function usePipes(build: Build, steps: Steps, pipes: Pipes, user: User): 
   if (pipes.stdin === undefined) steps.sys("close", scratch);
 }
 
+/** Makes the caller's pipes the user's, who may open them again by /dev/stdout. What else is there stays as it is. */
+export function useInherited(steps: Steps, { uid, gid }: User): void {
+  if (uid === 0 && gid === 0) return;
+  for (let fd = 0; fd < 3; fd++) {
+    steps.builtin("checkType", fd, S_IF.FIFO, 0).tolerate(ERRNO.ENXIO, 1).ignore();
+    steps.sys("fchown", fd, uid, gid).ignore();
+  }
+}
+
 /**
  * Opens the container's own /dev/null. An image's volume or the container may
  * have put anything there: a link to a descriptor of ours that leads to the

@@ -17,6 +17,8 @@ export const TAG = {
   JOIN: 15,
   STATE: 16,
   PTY: 17,
+  HOOK: 18,
+  CONSOLE: 19,
   SCHEDULING: 20,
   USERNS: 21,
 } as const;

@@ -1,0 +1,217 @@
+import type { CgroupHost, CgroupPlan } from "@bantubox/cgroup";
+import { AT, CLONE, ERRNO, MONITOR, O, type Reg, S_IF, SECTION } from "@bantubox/ffi";
+import { type Build, startBuild } from "./build.ts";
+import { makeCgroups, removeCgroups } from "./cgroups.ts";
+import { compileChild } from "./child.ts";
+import { type HookState, runHooks } from "./hooks.ts";
+import type { SeccompFilter } from "./identity.ts";
+import { NAMESPACE_FLAG } from "./namespaces.ts";
+import type { NetworkSetup } from "./network.ts";
+import { FIFO, RECORD } from "./records.ts";
+import type { RootFs } from "./rootfs.ts";
+import type { Spec } from "./spec.ts";
+import { closeContainerEnds, makePipes, monitorFlags, type Pipes, type Stdio, streamsOf } from "./stdio.ts";
+import { TAG } from "./tags.ts";
+import { connectSocket } from "./unix-socket.ts";
+
+/** A start as the OCI commands have it: without a store, and mostly without anybody who stays. */
+export interface OciContext {
+  readonly id: string;
+  readonly spec: Spec;
+  readonly root: RootFs;
+  /** Absolute: the container's directory of state, which exists. */
+  readonly directory: string;
+  /** Absolute: hooks run there. */
+  readonly bundle: string;
+  /**
+   * `create` leaves PID 1 held at its fifo and `detach` running, each to whoever called or a subreaper above them;
+   * `foreground` stays as its parent, and removes everything when it ends.
+   */
+  readonly mode: "create" | "detach" | "foreground";
+  /** Number of a descriptor of `directory` that holds its lock. */
+  readonly lockFd: number;
+  /** Where hooks print, for the error. */
+  readonly outputFd: number | undefined;
+  readonly cgroupHost: CgroupHost;
+  readonly cgroup: CgroupPlan;
+  readonly network: NetworkSetup;
+  readonly filter: SeccompFilter | undefined;
+  /** Absolute paths, where there are any. */
+  readonly pidFile: string | undefined;
+  readonly consoleSocket: string | undefined;
+  readonly pidfdSocket: string | undefined;
+  /** Descriptors from 3 on that PID 1 inherits. */
+  readonly preserved: number;
+  /** argv of what explains a failure; three numbers and the plan's descriptor follow it. */
+  readonly failed: readonly string[];
+}
+
+interface Registers {
+  readonly directory: Reg;
+  /** The child; its pidfd is the next. */
+  readonly pid: Reg;
+  readonly fifo: Reg;
+  readonly console: Reg | undefined;
+}
+
+const F_DUPFD_CLOEXEC = 1030;
+
+/** Compiles a create or a run. */
+export function compileOci(context: OciContext): Uint8Array<ArrayBuffer> {
+  const build = startBuild();
+  const { plan } = build;
+  const { spec, mode, preserved } = context;
+  const stdio: Stdio = {
+    tty: spec.process.terminal === true,
+    interactive: true,
+    attach: true,
+    forward: true,
+  };
+  const stays = mode === "foreground";
+  const { registers, pipes } = prepare(build, context, stays ? stdio : undefined);
+  const terminal = stays ? undefined : registers.console;
+  compileChild(build, {
+    ...context,
+    hostSocket: undefined,
+    init: false,
+    streams: stays ? streamsOf(stdio, pipes) : stdio.tty ? { kind: "pty", socket: terminal } : { kind: "inherited" },
+    beforePivot: () => meetParent(build, context),
+    ending: {
+      preserved,
+      ...(mode === "create" ? { fifo: registers.fifo } : {}),
+      beforeExec: () => runOwn(build, context, "startContainer"),
+    },
+  });
+  compileParent(build, context, registers, pipes);
+  compileEnd(build, context);
+  const { height = 0, width = 0 } = spec.process.consoleSize ?? {};
+  return plan.encode({
+    flags: stays ? monitorFlags(stdio) : MONITOR.LEAVE,
+    pid: registers.pid,
+    stdin: pipes.stdin?.[1],
+    stdout: pipes.stdout?.[1],
+    stderr: pipes.stderr?.[1],
+    rows: height,
+    columns: width,
+    outputFd: context.outputFd,
+    failed: plan.strings(context.failed),
+    environment: plan.strings([]),
+  });
+}
+
+/** On the host, before there is a child. */
+function prepare(build: Build, context: OciContext, stdio: Stdio | undefined): { registers: Registers; pipes: Pipes } {
+  const { plan } = build;
+  const steps = plan.prepare;
+  const directory = plan.register();
+  const fifo = plan.register();
+  const pid = plan.register(2);
+  steps.sys("umask", 0o022);
+  steps
+    .sys("fcntl", context.lockFd, F_DUPFD_CLOEXEC, 3 + context.preserved)
+    .into(directory)
+    .tag(TAG.STATE);
+  steps.sys("close", context.lockFd);
+  // Where the root is mounted, in the child's own namespace.
+  steps.sys("mkdirat", directory, "rootfs", 0o700).tag(TAG.STATE);
+  if (context.mode === "create") {
+    steps.sys("mknodat", directory, FIFO, S_IF.FIFO | 0o600, 0).tag(TAG.STATE);
+    // Reader and writer in one: a read waits although nobody else has it open.
+    steps
+      .sys("openat", directory, FIFO, O.RDWR | O.CLOEXEC)
+      .into(fifo)
+      .tag(TAG.STATE);
+  }
+  const intoCgroup = makeCgroups(build, context.cgroup);
+  const { consoleSocket } = context;
+  const terminal = consoleSocket === undefined ? undefined : connectSocket(build, steps, consoleSocket, TAG.CONSOLE);
+  const pipes =
+    stdio === undefined ? { stdin: undefined, stdout: undefined, stderr: undefined } : makePipes(build, stdio);
+  steps.sys("chdir", context.bundle).tag(TAG.STATE);
+  let flags = 0;
+  for (const { type, path } of context.spec.linux.namespaces) if (path === undefined) flags |= NAMESPACE_FLAG[type];
+  // A cgroup namespace begins at the groups that its maker is in: the child makes it, once it has joined them all.
+  flags &= ~CLONE.NEWCGROUP;
+  steps
+    .builtin("fork", SECTION.CHILD, flags, intoCgroup ?? -1)
+    .into(pid)
+    .tag(TAG.STATE);
+  if (intoCgroup !== undefined) plan.parent.sys("close", intoCgroup);
+  return { registers: { directory, pid, fifo, console: terminal }, pipes };
+}
+
+/** In the child, when all is mounted: createRuntime's hooks find it so, and createContainer's are its own. */
+function meetParent(build: Build, context: OciContext): void {
+  if (hasRuntimeHooks(context)) {
+    build.plan.child.builtin("meet").tag(TAG.HOOK);
+    build.plan.child.builtin("meet").tag(TAG.HOOK);
+  }
+  runOwn(build, context, "createContainer");
+}
+
+function hasRuntimeHooks({ spec: { hooks } }: OciContext): boolean {
+  return [...(hooks?.prestart ?? []), ...(hooks?.createRuntime ?? [])].length > 0;
+}
+
+/** Hooks that the container's process runs itself: to them it has the pid that it knows of itself. */
+function runOwn(build: Build, context: OciContext, kind: "createContainer" | "startContainer"): void {
+  const hooks = context.spec.hooks?.[kind] ?? [];
+  if (hooks.length === 0) return;
+  const { plan, scratch } = build;
+  plan.child.sys("getpid").into(scratch);
+  const status = kind === "createContainer" ? "creating" : "created";
+  runHooks(build, plan.child, { kind, hooks, state: stateOf(context), status, pid: scratch });
+}
+
+/** Beside the child: hooks on the host, and what tells others of it. */
+function compileParent(build: Build, context: OciContext, registers: Registers, pipes: Pipes): void {
+  const { plan } = build;
+  const steps = plan.parent;
+  const { prestart = [], createRuntime = [], poststart = [] } = context.spec.hooks ?? {};
+  const { directory, pid, fifo } = registers;
+  if (hasRuntimeHooks(context)) {
+    const run = { state: stateOf(context), status: "creating", pid } as const;
+    steps.builtin("meet").tag(TAG.HOOK);
+    runHooks(build, steps, { ...run, kind: "prestart", hooks: prestart });
+    runHooks(build, steps, { ...run, kind: "createRuntime", hooks: createRuntime });
+    steps.builtin("meet").tag(TAG.HOOK);
+  }
+  if (context.mode === "create") steps.sys("close", fifo);
+  else {
+    runHooks(build, plan.started, {
+      kind: "poststart",
+      hooks: poststart,
+      state: stateOf(context),
+      status: "running",
+      pid,
+    });
+  }
+  steps.builtin("recordStart", directory, RECORD.pid).tag(TAG.STATE);
+  if (context.pidFile !== undefined) {
+    steps.builtin("writePid", `${context.pidFile}.new`, context.pidFile, pid).tag(TAG.STATE);
+  }
+  if (context.pidfdSocket !== undefined) {
+    const socket = connectSocket(build, steps, context.pidfdSocket, TAG.CONSOLE);
+    steps.builtin("passFd", socket, pid.next(), "pidfd", 5).tag(TAG.CONSOLE);
+    steps.sys("close", socket);
+    steps.sys("chdir", context.bundle);
+  }
+  closeContainerEnds(build, pipes);
+}
+
+/** When it failed, or, with somebody who stayed, ended. */
+function compileEnd(build: Build, context: OciContext): void {
+  const { exited, undo } = build.plan;
+  for (const steps of [exited, undo]) {
+    removeCgroups(steps, context.cgroup);
+    steps.builtin("removeTree", AT.FDCWD, context.directory).ignore();
+    const hooks = context.spec.hooks?.poststop ?? [];
+    runHooks(build, steps, { kind: "poststop", hooks, state: stateOf(context), status: "stopped", pid: 0 });
+  }
+  if (context.pidFile !== undefined) undo.sys("unlinkat", AT.FDCWD, context.pidFile, 0).tolerate(ERRNO.ENOENT);
+}
+
+function stateOf({ spec, id, bundle }: OciContext): HookState {
+  const { ociVersion, annotations } = spec;
+  return annotations === undefined ? { ociVersion, id, bundle } : { ociVersion, id, bundle, annotations };
+}

@@ -1,0 +1,18 @@
+import { command } from "../command.ts";
+import { MAKE_FLAGS, makeContainer, makeOptions } from "../make.ts";
+
+export default command({
+  name: "run",
+  summary: "Create and start a container",
+  operands: "ID",
+  flags: {
+    ...MAKE_FLAGS,
+    detach: { type: "boolean", short: "d", help: "end when the command runs" },
+    keep: { type: "boolean", help: "leave the state when it has ended" },
+    "no-subreaper": { type: "boolean", help: "do not collect the container's orphans" },
+  },
+  count: [1, 1],
+  async run(globals, values, [id = ""]) {
+    return await makeContainer(globals, { ...makeOptions(values), id, mode: values.detach ? "detach" : "foreground" });
+  },
+});

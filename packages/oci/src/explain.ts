@@ -1,0 +1,46 @@
+import { BoxError, errnoName, HOOK_STATUS, readIfThere } from "@bantubox/ffi";
+import { CONFIG, type Container } from "./container.ts";
+
+/** TAG of core's runtime/tags.ts, as far as a held process can fail. */
+const TAG_EXEC = 5;
+const TAG_HOOK = 18;
+
+/** What a process that was held could not do, in the words that engines look for. */
+export function explainHeld({ directory }: Container, { tag, errno }: { tag: number; errno: number }): BoxError {
+  if (tag === TAG_EXEC) {
+    const config = JSON.parse(readIfThere(`${directory}/${CONFIG}`) ?? "{}") as { process?: { args?: string[] } };
+    return explainCommand(config.process?.args?.[0] ?? "", errnoName(errno));
+  }
+  if (tag === TAG_HOOK) return new BoxError("hook-failed", `error running startContainer hook: ${hookState(errno)}`);
+  return new BoxError("start-failed", `Cannot start the container: ${errnoName(errno)}`);
+}
+
+/** Engines make an exit status of these words: 127 for a command that is not there, 126 for one that cannot be executed. */
+export function explainCommand(command: string, error: string): BoxError {
+  const name = JSON.stringify(command);
+  if (error === "ENOENT" || error === "ENOTDIR") {
+    const message = command.includes("/")
+      ? `exec: ${name}: stat ${command}: no such file or directory`
+      : `exec: ${name}: executable file not found in $PATH`;
+    return new BoxError("command-not-found", message);
+  }
+  if (error === "ELIBACC")
+    return new BoxError(
+      "command-not-found",
+      `exec ${command}: no such file or directory: its interpreter or loader is missing`,
+    );
+  const state: Record<string, string> = {
+    EACCES: "permission denied",
+    ENOEXEC: "exec format error",
+    E2BIG: "argument list too long",
+  };
+  return new BoxError("command-not-executable", `exec: ${name}: ${state[error] ?? error}`);
+}
+
+/** How a hook ended, or why it never began. */
+export function hookState(errno: number): string {
+  if (errno > HOOK_STATUS) return `exit status ${errno - HOOK_STATUS}`;
+  return errnoName(errno) === "ETIMEDOUT"
+    ? "context deadline exceeded: it was killed after its timeout"
+    : errnoName(errno);
+}

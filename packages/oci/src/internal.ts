@@ -1,0 +1,74 @@
+import { allocate, attempt, BoxError, errnoName, type ReadStep, readStep } from "@bantubox/ffi";
+import { explainCommand, hookState } from "./explain.ts";
+import { fail } from "./fail.ts";
+import type { Globals } from "./globals.ts";
+
+/**
+ * `internal failed VERB OUTPUTFD SECTION STEP ERRNO PLANFD`: the trampoline becomes it when a step failed,
+ * after it has undone everything.
+ */
+export async function runInternal(globals: Globals, words: readonly string[]): Promise<number> {
+  const [kind, verb = "", output = "", section, step, errno, plan] = words;
+  if (kind !== "failed" || plan === undefined) return fail(globals, "internal commands are for the trampoline");
+  const bytes = readAll(Number(plan));
+  const failure = { section: Number(section), step: Number(step), errno: Number(errno) };
+  const error = await explain(bytes, failure, Number(output));
+  const sentence = error.hint === undefined ? error.message : `${error.message} (${error.hint})`;
+  const isExec = verb === "exec";
+  const what = isExec ? "exec failed" : `${globals.program.name} ${verb} failed`;
+  return fail(globals, `${what}: unable to start container process: ${sentence}`, isExec ? 255 : 1);
+}
+
+interface Failure {
+  readonly section: number;
+  readonly step: number;
+  readonly errno: number;
+}
+
+async function explain(plan: Uint8Array, failure: Failure, output: number): Promise<BoxError> {
+  const { TAG, explainFailure } = await import("@bantubox/core/runtime");
+  const step = readStep(plan, failure.step);
+  const error = errnoName(failure.errno);
+  if (step.tag === TAG.EXEC) return explainCommand(commandOf(step), error);
+  if (step.tag === TAG.CWD && step.name === "chdir") {
+    const state: Record<string, string> = {
+      ENOENT: "no such file or directory",
+      ENOTDIR: "not a directory",
+      EACCES: "permission denied",
+    };
+    return new BoxError(
+      "bad-cwd",
+      `chdir to cwd (${JSON.stringify(step.args[0])}) set in config.json failed: ${state[error] ?? error}`,
+    );
+  }
+  if (step.tag === TAG.HOOK && step.name === "hook") {
+    const printed = readOutput(output);
+    const end = printed === "" ? "" : `, it printed: ${printed}`;
+    return new BoxError("hook-failed", `error running ${step.args[5]}: ${hookState(failure.errno)}${end}`);
+  }
+  if (step.tag === TAG.CONSOLE) {
+    return new BoxError("console-failed", `Cannot connect to the console's or pidfd's socket (${step.name}): ${error}`);
+  }
+  return explainFailure(plan, failure, undefined);
+}
+
+function commandOf({ args: [, argv] }: ReadStep): string {
+  return Array.isArray(argv) ? (argv[0] ?? "") : "";
+}
+
+/** What hooks printed, if that was asked for. */
+function readOutput(fd: number): string {
+  return new TextDecoder().decode(readAll(fd)).trim();
+}
+
+/** A memfd from its beginning. Empty when there is none. */
+function readAll(fd: number): Uint8Array {
+  const chunks: Uint8Array[] = [];
+  for (let at = 0; ; ) {
+    const chunk = allocate(1 << 16);
+    const n = attempt("pread64", fd, chunk, chunk.length, at);
+    if (n <= 0) return Buffer.concat(chunks);
+    chunks.push(chunk.subarray(0, n));
+    at += n;
+  }
+}

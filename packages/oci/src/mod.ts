@@ -1,0 +1,51 @@
+import { parseArguments } from "./arguments.ts";
+import { checkCount } from "./command.ts";
+import { COMMANDS } from "./commands.ts";
+import { fail } from "./fail.ts";
+import { absolute, defaultRoot, GLOBAL_FLAGS, type Globals, type Program } from "./globals.ts";
+import { print } from "./log.ts";
+
+/**
+ * Runs the OCI runtime's command line. What goes wrong is said where the caller wants it.
+ *
+ * @returns The exit status.
+ */
+export async function runOci(args: readonly string[], program: Program): Promise<number> {
+  let globals: Globals = { program, values: {}, root: defaultRoot(), log: undefined, isJson: false };
+  try {
+    const { values, rest } = parseArguments(GLOBAL_FLAGS, args);
+    const log = values.log ? absolute(values.log) : undefined;
+    const root = values.root ? absolute(values.root) : defaultRoot();
+    globals = { program, values, root, log, isJson: values["log-format"] === "json" };
+    const [name, ...words] = rest;
+    if (values.version) return await showVersion(globals);
+    if (values.help || name === undefined || name === "help") return await showHelp(globals, words[0]);
+    return await dispatch(globals, name, words);
+  } catch (error) {
+    return fail(globals, error);
+  }
+}
+
+async function dispatch(globals: Globals, name: string, words: readonly string[]): Promise<number> {
+  if (name === "internal") return await (await import("./internal.ts")).runInternal(globals, words);
+  const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (entry === undefined) {
+    await showHelp(globals, undefined);
+    return fail(globals, `No such command ${JSON.stringify(name)}`);
+  }
+  const { default: command } = await entry[1]();
+  if (words[0] === "--help" || words[0] === "-h") return await showHelp(globals, name);
+  const { values, rest } = parseArguments(command.flags, words);
+  checkCount(command, rest.length);
+  return await command.run(globals, values, rest);
+}
+
+async function showVersion({ program }: Globals): Promise<number> {
+  print((await import("./version.ts")).versionText(program.name));
+  return 0;
+}
+
+async function showHelp({ program }: Globals, name: string | undefined): Promise<number> {
+  print(await (await import("./help.ts")).helpText(program.name, name));
+  return 0;
+}

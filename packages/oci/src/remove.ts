@@ -1,0 +1,77 @@
+import { killCgroup, removeCgroup } from "@bantubox/cgroup";
+import { FIFO, RECORD } from "@bantubox/core/runtime/records";
+import { AT, allocate, attempt, BoxError, call, cstr, type Fd, nodeFs, SIGNALS } from "@bantubox/ffi";
+import { cgroupHost } from "./cgroup-host.ts";
+import { type Container, openProcess, STATE_FILES, statusOf, waitLock } from "./container.ts";
+import type { Globals } from "./globals.ts";
+import { type HookSource, readHooks, runHooksOf } from "./hooks.ts";
+
+/** How long a killed process may take to end: one with much memory takes a while. */
+const END_MS = 10_000;
+const POLLIN = 1;
+
+/**
+ * Removes what is there of a container, however little: its processes when they were only held or
+ * `force` says so, its groups, its directory; then poststop's hooks are run.
+ *
+ * @throws {BoxError} `not-stopped`
+ */
+export async function removeContainer(globals: Globals, container: Container, force: boolean): Promise<void> {
+  using lock = waitLock(container);
+  // Another delete was quicker.
+  if (lock === undefined) return;
+  const process = openProcess(container);
+  if (process !== undefined) {
+    using pidfd = process.pidfd;
+    const { status } = statusOf(container);
+    if (!force && status !== "created" && status !== "creating") {
+      throw new BoxError("not-stopped", `cannot delete container ${container.id} that is not stopped: ${status}`);
+    }
+    killProcess(container, pidfd);
+  }
+  const { saved } = container;
+  if (saved !== undefined) {
+    // Without a PID namespace of its own nobody took the others along.
+    if (!saved.ownsPids) killCgroup(cgroupHost(), saved.cgroup);
+    removeCgroup(cgroupHost(), saved.cgroup);
+  }
+  const hooks = readHooks(container, "poststop");
+  removeDirectory(container);
+  await runPoststop(globals, hooks);
+}
+
+async function runPoststop(globals: Globals, hooks: HookSource | undefined): Promise<void> {
+  if (hooks !== undefined) await runHooksOf(globals, hooks, { status: "stopped", pid: 0 });
+}
+
+/** A frozen process of v1 dies when it thaws. */
+function killProcess({ saved }: Container, pidfd: Fd): void {
+  attempt("pidfd_send_signal", pidfd.raw, SIGNALS.KILL, null, 0);
+  // struct pollfd, then a struct timespec.
+  const memory = allocate(24);
+  const view = new DataView(memory.buffer);
+  const waits = (ms: number): boolean => {
+    view.setInt32(0, pidfd.raw, true);
+    view.setInt16(4, POLLIN, true);
+    view.setUint32(8, Math.floor(ms / 1000), true);
+    view.setUint32(16, (ms % 1000) * 1_000_000, true);
+    return call("ppoll", "the container's process", memory, 1, memory.subarray(8), null, 0) > 0;
+  };
+  if (waits(100)) return;
+  if (saved !== undefined) killCgroup(cgroupHost(), saved.cgroup);
+  if (!waits(END_MS)) {
+    throw new BoxError(
+      "not-stopped",
+      "Cannot delete the container: its first process does not end although it was killed",
+    );
+  }
+}
+
+function removeDirectory({ directory }: Container): void {
+  for (const name of [FIFO, RECORD.pid, ...STATE_FILES]) attempt("unlinkat", AT.FDCWD, cstr(`${directory}/${name}`), 0);
+  attempt("unlinkat", AT.FDCWD, cstr(`${directory}/rootfs`), AT.REMOVEDIR);
+  // What a killed create has left there besides is rare, and node:fs costs a millisecond.
+  if (attempt("unlinkat", AT.FDCWD, cstr(directory), AT.REMOVEDIR) < 0) {
+    nodeFs().rmSync(directory, { recursive: true, force: true });
+  }
+}
