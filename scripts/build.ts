@@ -1,11 +1,12 @@
 /**
- * Builds the trampoline and the single executables, dist/bb and dist/bb-oci.
+ * Builds the trampoline and the single executables, dist/bb, which begins with the front, and dist/bb-oci.
  *
  * Autoloading is off: an executable that reads bunfig.toml and .env of the
  * directory it is called in runs other people's code as root.
  */
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { graft } from "./graft.ts";
 
 const root = join(import.meta.dir, "..");
 
@@ -16,10 +17,11 @@ for (const arch of ["x64", "arm64"]) {
   if (!existsSync(path)) writeFileSync(path, "");
 }
 mkdirSync(join(root, "dist"), { recursive: true });
-compile("packages/cli/src/main.ts", "dist/bb");
+compile("packages/cli/src/main.ts", "dist/bb", "--define=HAS_FRONT=true");
+graft(join(root, "dist/bb"), join(root, "ffi/build", `front-${process.arch}`));
 compile("packages/oci/src/main.ts", "dist/bb-oci");
 
-function compile(entry: string, outfile: string): void {
+function compile(entry: string, outfile: string, ...more: string[]): void {
   run([
     process.execPath,
     "build",
@@ -32,6 +34,7 @@ function compile(entry: string, outfile: string): void {
     "--no-compile-autoload-bunfig",
     "--no-compile-autoload-tsconfig",
     "--no-compile-autoload-package-json",
+    ...more,
     join(root, entry),
     "--outfile",
     join(root, outfile),

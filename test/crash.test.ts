@@ -241,6 +241,14 @@ describe.skipIf(!hasStrace)("a sweep of kill -9", () => {
     expect(points).toBeGreaterThan(START_CALLS.length / 2);
   }, 600_000);
 
+  test("over a run that the front carries out", async () => {
+    await using store = await newStore();
+    const command = ["run", "--rm", "--network", "none", image, "true"];
+    const prepare = async (): Promise<unknown> => await store.ok(command);
+    const calls = ["mkdirat", "openat", "flock", "write", "memfd_create", "execve,execveat", "close_range", "statx"];
+    expect(await sweep(store, { prepare, command, calls, fault: KILL })).toBeGreaterThan(calls.length);
+  }, 600_000);
+
   test("over run -d (F-01)", async () => {
     await using store = await newStore();
     const points = await sweep(store, {

@@ -20,7 +20,10 @@
 #define SOCK_CLOEXEC 02000000
 #define SEEK_END 2
 #define PROT_READ_WRITE 3
+#define F_GETFD 1
 #define F_SETFD 2
+#define AT_FDCWD (-100)
+#define O_RDWR 2
 #define FD_CLOEXEC 1
 #define SIG_SETMASK 2
 
@@ -83,6 +86,14 @@ static void reset_signals(void)
 	SYS_4(__NR_rt_sigprocmask, SIG_SETMASK, &empty, 0, sizeof(empty));
 }
 
+/* A caller may have closed its standard streams; a pipe of ours that took their place would be taken for them. */
+static void open_standard_streams(void)
+{
+	for (int fd = 0; fd < 3; fd++)
+		if (SYS_2(__NR_fcntl, fd, F_GETFD) < 0)
+			SYS_4(__NR_openat, AT_FDCWD, "/dev/null", O_RDWR, 0);
+}
+
 __attribute__((noreturn, used)) void trampoline_main(long *stack);
 
 void trampoline_main(long *stack)
@@ -97,6 +108,7 @@ void trampoline_main(long *stack)
 	if (argc != 2)
 		sys_exit(125);
 	reset_signals();
+	open_standard_streams();
 	session.plan_fd = parse_fd(argv[1]);
 	session.environment = argv + argc + 1;
 	SYS_3(__NR_fcntl, session.plan_fd, F_SETFD, FD_CLOEXEC);

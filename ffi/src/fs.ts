@@ -103,6 +103,8 @@ export interface Stat {
   readonly mode: number;
   readonly uid: number;
   readonly size: number;
+  /** When its content was changed, in milliseconds since the epoch. */
+  readonly mtimeMs: number;
   /** Names a file system; equal for two files on the same one. */
   readonly device: string;
 }
@@ -138,6 +140,7 @@ function statInto(fd: number, path: string, flags: number): Stat | number {
     mode: mode & 0o7777,
     uid: view.getUint32(20, true),
     size: view.getUint32(40, true) + view.getUint32(44, true) * 0x1_0000_0000,
+    mtimeMs: Number(view.getBigInt64(112, true)) * 1000 + Math.floor(view.getUint32(120, true) / 1e6),
     device: `${view.getUint32(136, true)}:${view.getUint32(140, true)}`,
   };
 }

@@ -8,6 +8,7 @@ export type { Credentials } from "./auth.ts";
 export type { Garbage } from "./garbage.ts";
 export type { InitOptions } from "./init.ts";
 export { type ImageSummary, listImages } from "./list.ts";
+export { markImages } from "./marker.ts";
 export type { PullOptions, PullPhase, PullProgress, PullResult } from "./pull.ts";
 export { familiarName, formatReference, parseReference, type Reference } from "./reference.ts";
 export type { Removed, RemoveOptions } from "./remove.ts";

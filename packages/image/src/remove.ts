@@ -1,6 +1,7 @@
 import { BoxError } from "@bantubox/ffi";
 import { quote } from "./digest.ts";
 import { collectGarbage } from "./garbage.ts";
+import { imagesChanged } from "./marker.ts";
 import { familiarName, formatReference, parseReference } from "./reference.ts";
 import { getImage, type ImageStore } from "./store.ts";
 
@@ -36,6 +37,7 @@ export async function removeImage(store: ImageStore, text: string, options: Remo
 
 function removeRows(store: ImageStore, text: string, { force = false, inUse }: RemoveOptions): Removed {
   const { database } = store;
+  imagesChanged(store);
   const { id, kind } = getImage(store, text);
   if (kind === "host") {
     throw new BoxError("image-built-in", `Cannot remove image "host": it is built in`);

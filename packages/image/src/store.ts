@@ -1,6 +1,7 @@
 import type { Database } from "bun:sqlite";
 import { BoxError, mkdirSync, readIfThere } from "@bantubox/ffi";
 import { type Digest, quote, sha256 } from "./digest.ts";
+import { imagesChanged } from "./marker.ts";
 import { familiarName, formatReference, parseReference, repositoryName } from "./reference.ts";
 
 /** Where images live: files below `root`, facts about them in `database`. */
@@ -376,6 +377,7 @@ export function recordImage(store: ImageStore, image: NewImage, name?: NewName):
     "SELECT bytes, opaque FROM layer WHERE id = ?1",
   );
   const write = database.transaction(() => {
+    imagesChanged(store);
     const trees = treesOf(store, image.diffIds);
     const rows = trees.needed.map((tree) => findLayer.get(tree));
     if (rows.includes(null)) {

@@ -1,6 +1,7 @@
 import { type ExecOptions, execDetached, execForeground, openEngine } from "@bantubox/core";
 import { defineCommand } from "../command.ts";
 import { processFlags } from "../flags.ts";
+import { wholeLine } from "../line.ts";
 import { environmentOf } from "../values/env.ts";
 
 export default defineCommand({
@@ -21,7 +22,7 @@ export default defineCommand({
     if (flags.privileged) options.privileged = true;
     if (flags["detach-keys"] !== undefined) options.detachKeys = flags["detach-keys"];
     const engine = openEngine(globals);
-    if (!flags.detach) return await execForeground(engine, name, options);
+    if (!flags.detach) return await execForeground(engine, name, options, wholeLine(flags));
     await execDetached(engine, name, options);
     return 0;
   },

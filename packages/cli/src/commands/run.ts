@@ -2,6 +2,7 @@ import { openEngine, runDetached, runForeground } from "@bantubox/core";
 import { defineCommand } from "../command.ts";
 import { containerFlags, containerOptions } from "../container-options.ts";
 import { processFlags } from "../flags.ts";
+import { wholeLine } from "../line.ts";
 import { printLine } from "../output.ts";
 import { pullHooks } from "../pull-hooks.ts";
 
@@ -21,7 +22,7 @@ export default defineCommand({
   async run({ flags, operands, globals }) {
     const options = containerOptions(flags, operands);
     const engine = openEngine(globals);
-    const hooks = pullHooks(flags.quiet === true);
+    const hooks = { ...pullHooks(flags.quiet === true), line: wholeLine(flags) };
     if (flags.detach) {
       printLine(await runDetached(engine, options, hooks));
       return 0;

@@ -1,7 +1,7 @@
 import { AT, attempt, call, cstr, Fd, nodeFs, O, readIfThere, readTextSync } from "@bantubox/ffi";
 
 const LOCK_EX = 2;
-const BOOT_ID = "/proc/sys/kernel/random/boot_id";
+export const BOOT_ID = "/proc/sys/kernel/random/boot_id";
 /** What this engine makes in its run directory: nothing else there is ours to remove. */
 const OWN_NAME = /^([0-9a-f]{64}|plans|names)$/;
 

@@ -15,7 +15,7 @@ import { makeLocked } from "./lock.ts";
 import { nameOf, randomName } from "./names.ts";
 import type { ContainerOptions } from "./options.ts";
 import { removeFiles } from "./remove-files.ts";
-import { recordPath } from "./rowless.ts";
+import { recordPath, recordText } from "./rowless.ts";
 import { removeRows, sweepEnded } from "./rows.ts";
 import { parseSignal } from "./signals.ts";
 import { resolveMounts, type UserMounts } from "./user-mounts.ts";
@@ -356,7 +356,7 @@ function fillDirectory(engine: Engine, container: Container, spec: Spec, isRowle
   const directory = containerDirectory(engine, container.id);
   for (const name of ["rootfs", "upper", "work"]) mkdirSync(`${directory}/${name}`, { mode: 0o755 });
   writeNewSync(`${directory}/config.json`, JSON.stringify(spec), 0o600);
-  if (isRowless) writeNewSync(recordPath(engine, container.id), JSON.stringify(container), 0o600);
+  if (isRowless) writeNewSync(recordPath(engine, container.id), recordText(container), 0o600);
 }
 
 /** Copies what the image has at a new volume's place into it, as Docker does. */

@@ -3,7 +3,7 @@ import { BoxError, existsSync } from "@bantubox/ffi";
 import { explainFailure } from "../runtime/explain.ts";
 import { findContainer, readSpec } from "./container.ts";
 import { containerDirectory, openEngine } from "./engine.ts";
-import { forgetAll } from "./kept-start.ts";
+import { forgetAll } from "./keep-start.ts";
 import { removeRows } from "./rows.ts";
 
 /**

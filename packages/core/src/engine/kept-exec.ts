@@ -3,7 +3,8 @@ import { isAlive, parseStat } from "../runtime/process-stat.ts";
 import { RECORD } from "../runtime/records.ts";
 import type { Container } from "./container.ts";
 import { type Engine, runDirectory } from "./engine.ts";
-import { buildOf, NOT_KEPT, readKept, writeKept } from "./kept-file.ts";
+import { buildFact } from "./facts.ts";
+import { NOT_KEPT, readKept, writeKept } from "./kept-file.ts";
 import type { ExecOptions } from "./options.ts";
 
 /**
@@ -15,14 +16,17 @@ import type { ExecOptions } from "./options.ts";
  * database has to be asked; `forgetNames` takes it back when that may have changed.
  */
 export interface KeptExec {
+  readonly id: string;
+  readonly pid: number;
+  /** When the process started; see status.ts. */
+  readonly ticks: string;
   readonly pidfd: Fd;
   readonly plan: Uint8Array;
-}
-
-interface Facts {
   /** Files of the container's cgroups that say whether it is frozen. */
   readonly freezers: readonly string[];
 }
+
+type Facts = Pick<KeptExec, "freezers">;
 
 const ID_LENGTH = 64;
 /** What `ps` shows of an ID. */
@@ -31,7 +35,7 @@ const SHORT_LENGTH = 12;
 /** The key of an exec whose plan can be kept: users are looked up in the container, which may change. */
 export function execKey(options: ExecOptions): string | undefined {
   if (options.user !== undefined) return undefined;
-  return `${JSON.stringify(options)}\0${buildOf()}`;
+  return `${JSON.stringify(options)}\0${buildFact().value}`;
 }
 
 /** The kept plan of an exec into a container that runs, and is not paused. Whatever else it is, the longer way explains. */
@@ -48,7 +52,7 @@ export function recallExec(engine: Engine, text: string, key: string): KeptExec 
   if (raw < 0) return undefined;
   const pidfd = new Fd(raw);
   // Only now: before, the pid could have become somebody else's in between.
-  if (isAlive(pid, ticks)) return { pidfd, plan: kept.plan };
+  if (isAlive(pid, ticks)) return { id, pid, ticks, pidfd, plan: kept.plan, freezers: kept.facts.freezers };
   pidfd.close();
   return undefined;
 }

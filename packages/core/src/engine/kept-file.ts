@@ -45,23 +45,17 @@ export function writeKept(directory: string, key: string, facts: object, plan: U
   header.writeUInt32LE(name.length, 0);
   header.writeUInt32LE(json.length, 4);
   header.writeUInt32LE(plan.length, 8);
+  writeWhole(directory, fileOf(key), Buffer.concat([header, name, json, plan]));
+}
+
+/** Writes a file that others see whole, or not at all. */
+export function writeWhole(directory: string, name: string, bytes: Uint8Array): void {
   const aside = `${directory}/.${process.pid}`;
   const fs = nodeFs();
-  fs.writeFileSync(aside, Buffer.concat([header, name, json, plan]), { mode: 0o600 });
-  fs.renameSync(aside, `${directory}/${fileOf(key)}`);
+  fs.writeFileSync(aside, bytes, { mode: 0o600 });
+  fs.renameSync(aside, `${directory}/${name}`);
 }
 
 function fileOf(key: string): string {
   return `plan-${Bun.hash(key).toString(36)}`;
-}
-
-/** This program, for a key: another build may compile another plan. */
-export function buildOf(): string {
-  const memory = allocate(256);
-  const path = Bun.main.startsWith("/$bunfs/") ? process.execPath : Bun.main;
-  const STATX_BASIC_STATS = 0x7ff;
-  if (attempt("statx", AT.FDCWD, cstr(path), 0, STATX_BASIC_STATS, memory) < 0) return "";
-  const words = new Uint32Array(memory.buffer);
-  // Inode, size, and when it was changed.
-  return [path, words[8], words[9], words[10], words[24], words[26]].join(" ");
 }

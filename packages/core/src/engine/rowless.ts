@@ -1,6 +1,7 @@
-import { existsSync, nodeFs, readIfThere } from "@bantubox/ffi";
+import { existsSync, nodeFs, readIfThere, statIfThere } from "@bantubox/ffi";
 import type { Container } from "./container.ts";
 import { containerDirectory, type Engine } from "./engine.ts";
+import { nameOf } from "./names.ts";
 
 /**
  * Rows are for what must be unique or is allocated: names, addresses, volumes.
@@ -13,14 +14,22 @@ export function recordPath(engine: Engine, id: string): string {
   return `${containerDirectory(engine, id)}/${RECORD}`;
 }
 
+/** What is in it: the name follows from the ID, and the file's own time tells when it was made and started. */
+export function recordText(container: Container): string {
+  return JSON.stringify({ ...container, name: "", createdMs: 0, startedMs: 0 });
+}
+
 /** The container without a row whose directory `id` names, or undefined. */
 export function readRowless(engine: Engine, id: string): Container | undefined {
-  const text = readIfThere(recordPath(engine, id));
-  if (text === undefined) return undefined;
+  const path = recordPath(engine, id);
+  const text = readIfThere(path);
+  const createdMs = statIfThere(path)?.mtimeMs;
+  if (text === undefined || createdMs === undefined) return undefined;
   // Its maker was killed while it wrote: nothing runs yet, and it is swept like any directory that nobody knows.
   try {
     const container = JSON.parse(text) as Partial<Container> | null;
-    return container?.id === id && container.launch !== undefined ? (container as Container) : undefined;
+    if (container?.id !== id || container.launch === undefined) return undefined;
+    return { ...(container as Container), name: nameOf(id), createdMs, startedMs: createdMs };
   } catch {
     return undefined;
   }

@@ -6,7 +6,8 @@ import type { Spec } from "../runtime/spec.ts";
 import type { Container } from "./container.ts";
 import { makeContainer } from "./create.ts";
 import type { Engine } from "./engine.ts";
-import { type KeptStart, keyOf, withPlaces } from "./kept-start.ts";
+import { withPlaces } from "./keep-start.ts";
+import { type KeptStart, keyOf } from "./kept-start.ts";
 import { compileLaunch } from "./launch.ts";
 import type { ContainerOptions } from "./options.ts";
 import {
@@ -134,7 +135,7 @@ const MAX_KEPT = 64;
 async function make(engine: Engine, wanted: ContainerOptions): Promise<Made> {
   const options = { autoRemove: true, ...wanted };
   const source = findSource(engine, options);
-  const key = source && keyOf(engine, options, source.image);
+  const key = source && keyOf(engine, options, source.image)?.text;
   const kept = key === undefined ? undefined : keptStarts.get(engine)?.get(key);
   if (kept !== undefined) {
     // Several starts may be under way at once, each with a plan of its own.

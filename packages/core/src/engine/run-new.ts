@@ -2,9 +2,12 @@ import { getContainer } from "./container.ts";
 import { type Created, makeContainer } from "./create.ts";
 import type { Engine } from "./engine.ts";
 import type { PullHooks } from "./images.ts";
-import { keep } from "./kept-start.ts";
+import { keep } from "./keep-start.ts";
+import type { StartKey } from "./kept-start.ts";
 import { launchDetached, launchForeground, takeForStart } from "./launch.ts";
 import type { ContainerOptions } from "./options.ts";
+import { rememberRun } from "./remember.ts";
+import type { RunHooks } from "./run.ts";
 import { removeCompletely } from "./sweep.ts";
 
 /**
@@ -15,14 +18,16 @@ import { removeCompletely } from "./sweep.ts";
 export async function runNew(
   engine: Engine,
   options: ContainerOptions,
-  hooks?: PullHooks,
-  key?: string,
+  hooks: RunHooks,
+  key: StartKey | undefined,
 ): Promise<never> {
   const created = await makeContainer(engine, options, hooks, true);
   const { container, spec } = created;
   return await orRemove(engine, created, () =>
     launchForeground(engine, created, { attach: true, interactive: options.interactive === true }, (compiled) => {
-      if (key !== undefined) keep(engine, key, { container, config: JSON.stringify(spec), ...compiled });
+      if (key === undefined) return;
+      const kept = keep(engine, key, { container, config: JSON.stringify(spec), ...compiled });
+      if (kept !== undefined && hooks.line !== undefined) rememberRun(engine, hooks.line, options, key, kept);
     }),
   );
 }

@@ -3,8 +3,14 @@ import { findImage, type Image } from "@bantubox/image/store";
 import { becomePlan, PASSED_FD, passAs } from "../runtime/become.ts";
 import type { Engine } from "./engine.ts";
 import type { PullHooks } from "./images.ts";
-import { forgetKept, type KeptStart, keyOf, type MadeStart, makeKept, recall } from "./kept-start.ts";
+import { forgetKept, type KeptStart, keyOf, type MadeStart, makeKept, recall, type StartKey } from "./kept-start.ts";
 import type { ContainerOptions } from "./options.ts";
+
+/** How a run was asked for. */
+export interface RunHooks extends PullHooks {
+  /** The words of the command line, where they alone say what the options are: the front may then carry it out next time. */
+  readonly line?: readonly string[] | undefined;
+}
 
 /**
  * Makes a container and becomes its client: this process ends as the container ends.
@@ -13,19 +19,32 @@ import type { ContainerOptions } from "./options.ts";
  *
  * @throws {BoxError} When nothing was started; nothing is left then.
  */
-export async function runForeground(engine: Engine, options: ContainerOptions, hooks?: PullHooks): Promise<never> {
+export async function runForeground(engine: Engine, options: ContainerOptions, hooks: RunHooks = {}): Promise<never> {
   const source = findSource(engine, options);
   const key = source && keyOf(engine, options, source.image);
   const kept = key === undefined ? undefined : recall(engine, key);
-  if (kept === undefined) return await (await import("./run-new.ts")).runNew(engine, options, hooks, key);
+  if (key === undefined || kept === undefined) return await runAsNew(engine, options, hooks, key);
+  if (hooks.line !== undefined) {
+    const { rememberRun } = await import("./remember.ts");
+    rememberRun(engine, hooks.line, options, key, kept);
+  }
   const { container, lock, plan } = await makeAnother(engine, kept);
   if (source?.image !== undefined && findImage(engine, container.image) === undefined) {
     // Removed in between, by somebody who did not see the container yet.
     forgetKept(engine, container, lock);
-    return await (await import("./run-new.ts")).runNew(engine, options, hooks, key);
+    return await runAsNew(engine, options, hooks, key);
   }
   passAs(lock, PASSED_FD);
   return await becomePlan(plan);
+}
+
+async function runAsNew(
+  engine: Engine,
+  options: ContainerOptions,
+  hooks: RunHooks,
+  key: StartKey | undefined,
+): Promise<never> {
+  return await (await import("./run-new.ts")).runNew(engine, options, hooks, key);
 }
 
 /** A new container of a start that was kept, with an address of its own where it is on the bridge. */

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { findContainer, readSpec, writeRow } from "./container.ts";
 import { openDatabase } from "./database.ts";
 import { containerDirectory } from "./engine.ts";
+import { nameOf } from "./names.ts";
 import { allRowless, recordPath } from "./rowless.ts";
 import { readStatus } from "./status.ts";
 
@@ -43,7 +44,7 @@ test.each(["", "null", "{}", "[1]", '"text"', "\0"])("a config.json that is %j i
 
 test("a container that has its row, and its record still, is one", () => {
   writeFileSync(recordPath(engine, id), JSON.stringify(container));
-  expect(findContainer(engine, "0123")?.name).toBe("name");
+  expect(findContainer(engine, "0123")).toMatchObject({ name: nameOf(id), createdMs: expect.any(Number) });
   writeRow(engine, { ...container, name: "other" }, "");
   expect(findContainer(engine, "0123")?.name).toBe("other");
 });

@@ -1,0 +1,91 @@
+import { isErrno, readTextSync } from "@bantubox/ffi";
+import { type ExecLine, encodeLine, type Fact, lineName, type RunLine } from "@bantubox/ffi/line";
+import { findImage, markImages } from "@bantubox/image";
+import { PASSED_FD } from "../runtime/become.ts";
+import { RECORD } from "../runtime/records.ts";
+import { BOOT_ID } from "./boot.ts";
+import { type Engine, runDirectory } from "./engine.ts";
+import { buildFact, nodeFact, textFact } from "./facts.ts";
+import { plansDirectory } from "./keep-start.ts";
+import type { KeptExec } from "./kept-exec.ts";
+import { NOT_KEPT, writeWhole } from "./kept-file.ts";
+import type { KeptStart, StartKey } from "./kept-start.ts";
+import type { ContainerOptions } from "./options.ts";
+import { recordText } from "./rowless.ts";
+
+/**
+ * Command lines that were carried out, for the front of the executable
+ * (ffi/c/front.c): it compares every fact that this writes down, and carries the
+ * same line out without Bun. What it cannot compare is not remembered.
+ */
+
+/** Remembers a `run` whose plan is kept. Those on the bridge need a row, and so Bun. */
+export function rememberRun(
+  engine: Engine,
+  words: readonly string[],
+  options: ContainerOptions,
+  key: StartKey,
+  kept: KeptStart,
+): void {
+  if (kept.bridge !== undefined) return;
+  const facts: Fact[] = [...storeFacts(engine), ...key.facts];
+  const { container } = kept;
+  if (container.image.startsWith("sha256:")) {
+    const mark = markImages(engine, () => findImage(engine, options.image)?.id === container.image);
+    if (mark === undefined) return;
+    facts.push({ kind: "text", path: mark.path, detail: "", value: mark.text, isLate: true });
+  }
+  write(engine, {
+    kind: "run",
+    words,
+    facts,
+    id: container.id,
+    directory: `${engine.root}/containers`,
+    config: kept.config,
+    record: recordText(container),
+    plan: kept.plan,
+    passed: PASSED_FD,
+    nofile: openFiles(),
+  });
+}
+
+/** Remembers an `exec` whose plan is kept, into a container whose name is. */
+export function rememberExec(
+  engine: Engine,
+  words: readonly string[],
+  text: string,
+  kept: Omit<KeptExec, "pidfd">,
+): void {
+  const { id, pid, ticks } = kept;
+  const facts: Fact[] = [
+    ...storeFacts(engine),
+    buildFact(),
+    { kind: "link", path: `${engine.runRoot}/names/${text}`, detail: "", value: id },
+    textFact(`${runDirectory(engine, id)}/${RECORD.pid}`),
+    { kind: "alive", path: `/proc/${pid}/stat`, detail: "", value: ticks, isLate: true },
+  ];
+  for (const path of kept.freezers) {
+    // v1's freezer.state, or v2's cgroup.events.
+    for (const detail of ["FR", "frozen 1"]) facts.push({ kind: "lacks", path, detail, value: "" });
+  }
+  write(engine, { kind: "exec", words, facts, plan: kept.plan, passed: PASSED_FD, nofile: openFiles(), pid });
+}
+
+/** What openEngine has looked at: who may write there, and whether the run directory is of this boot. */
+function storeFacts({ root, runRoot }: Engine): Fact[] {
+  return [nodeFact(root, "up"), nodeFact(runRoot, "up"), textFact(`${runRoot}/boot`), textFact(BOOT_ID)];
+}
+
+/** The soft limit of this process. */
+function openFiles(): number {
+  return Number(/^Max open files +([0-9]+)/m.exec(readTextSync("/proc/self/limits"))?.[1] ?? 0);
+}
+
+function write(engine: Engine, line: RunLine | ExecLine): void {
+  try {
+    writeWhole(plansDirectory(engine), lineName(line.words), encodeLine(line));
+  } catch (error) {
+    // Forgotten by another command meanwhile, or no room: the next one is carried out by Bun again.
+    if (!isErrno(error, ...NOT_KEPT)) throw error;
+  }
+}
