@@ -328,7 +328,7 @@ static long check_type(int fd, uint64_t type, uint64_t device)
 		return error;
 	if ((st.stx_mode & 0170000) != type)
 		return -ENXIO;
-	if (device && (st.stx_rdev_major != device >> 8 || st.stx_rdev_minor != (device & 0xff)))
+	if (device && (st.stx_rdev_major != device >> 32 || st.stx_rdev_minor != (uint32_t)device))
 		return -ENXIO;
 	return 0;
 }
@@ -396,6 +396,10 @@ long builtin(struct session *session, const struct plan_step *step, const uint64
 		return write_pid(first, (const char *)(uintptr_t)a[1], a[2]);
 	case BUILTIN_LOOKUP:
 		return look_up(a);
+	case BUILTIN_USER_NAMESPACE:
+		return user_namespace(first, a[1], (const char *)(uintptr_t)a[2], a[3]);
+	case BUILTIN_COPY_UP:
+		return copy_up((int)a[0], (int)a[1], a[2]);
 	case BUILTIN_REAP:
 		reap_main((int)a[0]);
 	case BUILTIN_EXIT:

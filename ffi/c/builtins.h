@@ -18,6 +18,12 @@ long open_target(int root, const char *path, uint64_t type, uint64_t resolve);
 /* target.c - hide `path` behind /dev/null or an empty directory. What is absent needs no hiding. */
 long mask(int root, const char *path, int null, int empty);
 
+/* userns.c - make a user namespace with these maps. Returns its descriptor. */
+long user_namespace(const char *uids, size_t uid_length, const char *gids, size_t gid_length);
+
+/* copy.c - copy the permissions (COPY_MODE) or the whole content (COPY_TREE) of directory `from` to `to`. */
+long copy_up(int from, int to, uint64_t what);
+
 /* builtins.c - write all of it, or say why not. */
 long write_all(int fd, const void *from, size_t n);
 

@@ -70,7 +70,7 @@ enum plan_builtin {
 	BUILTIN_CHECK_FS,    /* (fd, magic): EINVAL unless the file is on that kind of file system */
 	BUILTIN_REAP,	     /* (pid): PID 1 of --init: forwards signals, reaps, exits as pid does */
 	BUILTIN_EXIT,	     /* (status): ends this process: the middle stage of an exec */
-	BUILTIN_CHECK_TYPE,  /* (fd, S_IFMT value, st_rdev or 0): ENXIO unless the file is of that type and device */
+	BUILTIN_CHECK_TYPE,  /* (fd, S_IFMT value, major << 32 | minor or 0): ENXIO unless the file is of that type and device */
 	/* (root, path, S_IFDIR or S_IFREG, openat2 resolve flags): opens (O_PATH) what a mount goes on, makes it when missing */
 	BUILTIN_TARGET,
 	BUILTIN_MASK,	     /* (root, path, fd of /dev/null, fd of an empty mount): hides it; absent is fine */
@@ -85,11 +85,17 @@ enum plan_builtin {
 	BUILTIN_STORE_PID,   /* (address, width, pid): its digits, with spaces before them */
 	BUILTIN_WRITE_PID,   /* (aside, path, pid): its digits become that file */
 	BUILTIN_LOOKUP,	     /* (paths, argv): the error that BUILTIN_EXEC would meet, as far as it can be told before */
-	BUILTIN_LAST = BUILTIN_LOOKUP
+	BUILTIN_USER_NAMESPACE,/* (uid map, length, gid map, length): makes one; result is its descriptor */
+	BUILTIN_COPY_UP,     /* (from, to, COPY_*): gives a new directory what another one has */
+	BUILTIN_LAST = BUILTIN_COPY_UP
 };
 
 /* What BUILTIN_HOOK adds to a status of 1 to 255: no errno is as high. */
 #define HOOK_STATUS 0x400
+
+/* What BUILTIN_COPY_UP copies: the directory's permissions; all that lies below it, with its owner. */
+#define COPY_MODE 0x1
+#define COPY_TREE 0x2
 
 struct plan_range {
 	uint32_t first, count;

@@ -15,6 +15,7 @@ export const ERRNO = {
   EIO: 5,
   ENXIO: 6,
   ENOEXEC: 8,
+  EBADF: 9,
   ECHILD: 10,
   EAGAIN: 11,
   ENOMEM: 12,

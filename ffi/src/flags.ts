@@ -54,6 +54,7 @@ export const MS = {
   NOATIME: 0x400,
   NODIRATIME: 0x800,
   BIND: 0x1000,
+  MOVE: 0x2000,
   REC: 0x4000,
   SILENT: 0x8000,
   UNBINDABLE: 0x20000,

@@ -34,7 +34,7 @@ export {
 } from "./fs.ts";
 export { addressOf, allocate, cstr } from "./memory.ts";
 export { numberOf, type SyscallName } from "./nr.ts";
-export { HOOK_STATUS, MONITOR, type MonitorOptions, Place, Plan, Reg, SECTION, type Steps } from "./plan.ts";
+export { COPY, HOOK_STATUS, MONITOR, type MonitorOptions, Place, Plan, Reg, SECTION, type Steps } from "./plan.ts";
 export { type ReadStep, readStep } from "./plan-reader.ts";
 export { type Struct, struct } from "./struct.ts";
 export { becomeTrampoline, openPlan, openTrampoline } from "./trampoline.ts";

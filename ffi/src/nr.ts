@@ -8,6 +8,7 @@ const NUMBERS = {
   capget: [125, 90],
   capset: [126, 91],
   chdir: [80, 49],
+  chroot: [161, 51],
   clock_gettime: [228, 113],
   clone3: [435, 435],
   close: [3, 57],

@@ -6,6 +6,7 @@ import fc from "fast-check";
 import { BoxError } from "./errors.ts";
 import {
   BUILTIN,
+  COPY,
   HEADER_BYTES,
   MONITOR,
   MONITOR_OFFSET,
@@ -51,6 +52,7 @@ test("the plan's layout and numbers are those of c/plan.h", () => {
     ...Object.values(SECTION),
     ...Object.values(BUILTIN),
     ...Object.values(MONITOR),
+    ...Object.values(COPY),
   ];
   const theirs = askC([
     "sizeof(struct plan_header)",
@@ -61,6 +63,7 @@ test("the plan's layout and numbers are those of c/plan.h", () => {
     ...Object.keys(SECTION).map((name) => `SECTION_${name}`),
     ...Object.keys(BUILTIN).map((name) => `BUILTIN_${snake(name).toUpperCase()}`),
     ...Object.keys(MONITOR).map((name) => `MONITOR_${name}`),
+    ...Object.keys(COPY).map((name) => `COPY_${name}`),
   ]);
   expect(theirs).toEqual(ours);
 });

@@ -51,7 +51,11 @@ export const BUILTIN = {
   storePid: 0x8019,
   writePid: 0x801a,
   lookup: 0x801b,
+  userNamespace: 0x801c,
+  copyUp: 0x801d,
 } as const;
+/** What `copyUp` copies: COPY_* of c/plan.h. */
+export const COPY = { MODE: 1, TREE: 2 } as const;
 export type BuiltinName = keyof typeof BUILTIN;
 
 /** MONITOR_* of c/plan.h. */

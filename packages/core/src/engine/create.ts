@@ -1,7 +1,7 @@
 import { type CgroupHost, detectCgroups } from "@bantubox/cgroup";
 import { BoxError, type Fd, isDirectory, isErrno, mkdirSync, nodeFs, statIfThere, writeNewSync } from "@bantubox/ffi";
 import { driverName, getImage, HOST_IMAGE, type Image, layersDirectory } from "@bantubox/image";
-import { FILE_OPTION } from "../runtime/mounts.ts";
+import { FILE_OPTION } from "../runtime/mount-options.ts";
 import { OWN_ROOT, type RootFs } from "../runtime/rootfs.ts";
 import type { Mount, Spec } from "../runtime/spec.ts";
 import { buildSpec, entrypointAndCommand, hostnameOf } from "./build-spec.ts";

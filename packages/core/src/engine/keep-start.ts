@@ -27,7 +27,7 @@ export function withPlaces({ network, ...start }: CompiledStart): KeptStart | un
 /** Whether all that the root needs to be there first is an empty directory: no copy of the image, no links to its layers. */
 function isShared(root: RootFs): boolean {
   if (root.kind === "directory") return root.origin === undefined;
-  return root.kind === "memory-overlay" || !root.base.startsWith(`${root.directory}/`);
+  return root.kind !== "overlay" || !root.base.startsWith(`${root.directory}/`);
 }
 
 function bridgePlaces(plan: Uint8Array, { setup, address }: NetworkStart): BridgePlaces | undefined {

@@ -1,5 +1,5 @@
 import { BoxError } from "@bantubox/ffi";
-import { FILE_OPTION } from "../runtime/mounts.ts";
+import { FILE_OPTION } from "../runtime/mount-options.ts";
 import type { Mount } from "../runtime/spec.ts";
 import type { Engine } from "./engine.ts";
 import type { MountOption } from "./options.ts";

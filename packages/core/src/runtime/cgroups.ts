@@ -62,10 +62,9 @@ function attachDevicePolicy({ plan, scratch, tree }: Build, directory: string, p
   steps.sys("close", tree);
 }
 
-/** The child moves itself into the groups of v1, then makes the namespace that begins there. */
-export function joinCgroups(build: Build, cgroup: CgroupPlan, hasNamespace: boolean): void {
-  joinV1(build.plan.child, cgroup);
-  if (hasNamespace) build.plan.child.sys("unshare", CLONE.NEWCGROUP).tag(TAG.CGROUP);
+/** Makes the namespace that begins at the groups that the process has joined. */
+export function leaveCgroupNamespace(steps: Steps): void {
+  steps.sys("unshare", CLONE.NEWCGROUP).tag(TAG.CGROUP);
 }
 
 /** Every hierarchy but v2's, in which the process was born. */

@@ -1,17 +1,29 @@
 import type { CgroupHost, CgroupPlan } from "@bantubox/cgroup";
-import { AT, ERRNO, O, PR, type Reg, S_IF, SECTION, SIGNALS, type Steps, TIOC } from "@bantubox/ffi";
+import { AT, ERRNO, MS, O, PR, type Reg, S_IF, SECTION, SIGNALS, type Steps, TIOC } from "@bantubox/ffi";
 import { QUIET_SYSCTLS } from "@bantubox/net";
+import { isBind, type OpenedBinds, openBinds } from "./binds.ts";
 import { type Build, isolateMounts } from "./build.ts";
-import { joinCgroups } from "./cgroups.ts";
+import { joinV1, leaveCgroupNamespace } from "./cgroups.ts";
 import { addConsole, fillDev } from "./devices.ts";
 import { becomeUser, type Ending, execute, type SeccompFilter, setRlimits } from "./identity.ts";
-import { addMount, openLinkedBinds } from "./mounts.ts";
-import { NAMESPACE_FLAG } from "./namespaces.ts";
+import { PROPAGATION } from "./mount-options.ts";
+import { addMount, finishMount, type MountRules } from "./mounts.ts";
+import {
+  becomeMappedRoot,
+  hasNamespace,
+  isNew,
+  isStaged,
+  joinNamespaces,
+  leaveStage,
+  openOwnUsers,
+} from "./namespaces.ts";
 import { type NetworkSetup, setUpNetwork } from "./network.ts";
 import { protectPaths, writeProc } from "./paths.ts";
-import { enterRoot, mountRoot, type RootFs } from "./rootfs.ts";
-import type { Spec } from "./spec.ts";
+import { changeRoot, enterRoot, mountRoot, openBundle, type RootFs } from "./rootfs.ts";
+import { setScheduling } from "./scheduling.ts";
+import type { Linux, Process, Spec } from "./spec.ts";
 import { openPty, type Streams, takeTerminal, useInherited, usePipes, usePty } from "./stdio.ts";
+import { sysctlFile, sysctlNamespace } from "./sysctl.ts";
 import { TAG } from "./tags.ts";
 
 /** What PID 1 is made of. Whoever starts it — the engine, the OCI commands — decides what happens around it. */
@@ -31,31 +43,37 @@ export interface ChildContext {
   readonly init: boolean;
   /** Adds steps when everything is mounted and the root not yet entered: the place of createRuntime's and createContainer's hooks. */
   readonly beforePivot?: (build: Build, steps: Steps) => void;
+  /** The root is moved over the old one, as on an initial ramdisk. */
+  readonly isMoved?: boolean;
   /** What becomes of it at the end. */
   readonly ending?: Ending;
 }
 
-/** Compiles CHILD: from the first step of the new process to its execve. */
+/** Compiles CHILD, and INNER where CHILD is a stage: from the first step of the new process to its execve. */
 export function compileChild(build: Build, context: ChildContext): void {
-  const { plan } = build;
-  const steps = plan.child;
+  const { child: steps } = build;
   const { spec, streams } = context;
-  const { process } = spec;
-  beginChild(steps);
-  const hasCgroupNamespace = spec.linux.namespaces.some(({ type, path }) => type === "cgroup" && path === undefined);
-  joinCgroups(build, context.cgroup, hasCgroupNamespace);
-  joinNamespaces(build, spec);
+  const { process, linux } = spec;
+  const isMapped = hasNamespace(linux, "user");
+  const users = isMapped ? build.plan.register() : undefined;
+  const rules = mountRules(context, users);
+  const opened = isStaged(linux) ? compileStage(build, context, rules) : enterFromHost(build, context, rules);
+  isolateIfOwn(build, context);
+  const aside = isMapped ? enterMapped(build, context) : context.directory;
+  if (isNew(linux, "cgroup")) leaveCgroupNamespace(steps);
   compileNetwork(build, context);
-  setProcess(build, spec);
-  mountAll(build, context);
+  setSysctls(build, spec, (file) => !isMapped || sysctlNamespace(file) !== "uts");
+  setLabels(build, process);
+  if (!isMapped && hasNamespace(linux, "mount")) mountRoot(build, context.root);
+  mountAll(build, context, rules, opened);
   if (streams.kind === "pty") {
     const size = { rows: process.consoleSize?.height ?? 0, columns: process.consoleSize?.width ?? 0 };
     const slave = openPty(build, steps, { user: process.user, size, socket: streams.socket });
     addConsole(build, slave);
-    finishMounts(build, context);
+    finishMounts(build, context, aside);
     usePty(steps, slave);
   } else {
-    finishMounts(build, context);
+    finishMounts(build, context, aside);
     if (streams.kind === "pipes") usePipes(build, steps, streams.pipes, process.user);
     else useInherited(steps, process.user);
   }
@@ -75,57 +93,162 @@ function beginChild(steps: Steps): void {
   steps.sys("umask", 0);
 }
 
-/** What is written while the host's /proc is still there, and may still be raised. */
-function setProcess(build: Build, { process, linux }: Spec): void {
-  for (const [name, value] of Object.entries(linux.sysctl ?? {})) {
-    writeProc(build, `/proc/sys/${name.replaceAll(".", "/")}`, value, TAG.SYSCTL);
-  }
-  if (process.oomScoreAdj !== undefined) {
-    writeProc(build, "/proc/self/oom_score_adj", String(process.oomScoreAdj), TAG.RLIMIT);
-  }
-  if (process.apparmorProfile) {
-    writeProc(build, "/proc/self/attr/apparmor/exec", `exec ${process.apparmorProfile}`, TAG.APPARMOR);
-  }
-  setRlimits(build, build.plan.child, process.rlimits ?? []);
+function mountRules({ spec, cgroupHost, cgroup }: ChildContext, users: Reg | undefined): MountRules {
+  const { linux } = spec;
+  return {
+    propagation: isSlave(linux) ? MS.SLAVE : MS.PRIVATE,
+    users,
+    cgroups: cgroupHost,
+    cgroupPath: cgroup.path,
+    hasCgroupNamespace: isNew(linux, "cgroup"),
+    label: linux.mountLabel,
+  };
 }
 
-function mountAll(build: Build, { spec, root, cgroupHost }: ChildContext): void {
-  const { plan, scratch } = build;
+/** Whether the root stays in touch with the host's mounts, which appear in it. */
+function isSlave({ rootfsPropagation }: Linux): boolean {
+  return rootfsPropagation === "slave" || rootfsPropagation === "rslave";
+}
+
+/** A process that was born into its new namespaces: it joins the others, and opens what is lost once they are cut off. */
+function enterFromHost(build: Build, context: ChildContext, rules: MountRules): OpenedBinds {
+  const { child: steps } = build;
+  const { spec, network } = context;
+  beginChild(steps);
+  joinV1(steps, context.cgroup);
+  // The engine's networks are joined by network.ts.
+  const isElsewhere = network.kind === "join";
+  const joined = spec.linux.namespaces.filter(({ type }) => !(isElsewhere && type === "network"));
+  joinNamespaces(build, steps, joined);
+  setLimits(build, steps, spec);
+  const opened = openBinds(build, steps, spec.mounts, rules, false);
+  openRoot(build, steps, context);
+  return opened;
+}
+
+/** A stage does all that needs the host's rights or files, and forks the container's process, which begins with INNER. */
+function compileStage(build: Build, context: ChildContext, rules: MountRules): OpenedBinds {
+  const { plan, child } = build;
+  const { spec } = context;
   const steps = plan.child;
-  const linked = openLinkedBinds(build, spec.mounts);
-  isolateMounts(steps, spec.linux.rootfsPropagation ?? "private");
-  mountRoot(build, root);
-  for (const mount of spec.mounts) {
-    addMount(build, mount, cgroupHost, linked.get(mount));
-    if (mount.destination === "/dev" && mount.type === "tmpfs") fillDev(build, spec.linux.devices ?? []);
+  beginChild(steps);
+  joinV1(steps, context.cgroup);
+  setLimits(build, steps, spec);
+  if (rules.users !== undefined) openOwnUsers(steps, spec.linux, rules.users);
+  const opened = openBinds(build, steps, spec.mounts, rules, rules.users !== undefined);
+  openRoot(build, steps, context);
+  leaveStage(build, spec.linux, rules.users);
+  beginChild(child);
+  return opened;
+}
+
+function openRoot(build: Build, steps: Steps, { root, spec: { linux } }: ChildContext): void {
+  if (root.kind === "bundle" && hasNamespace(linux, "mount")) openBundle(build, steps, root.path, isSlave(linux));
+}
+
+function isolateIfOwn(build: Build, { spec: { linux } }: ChildContext): void {
+  if (hasNamespace(linux, "mount")) isolateMounts(build.child, isSlave(linux));
+}
+
+/**
+ * Becomes the user namespace's root. Until then the process has the host's user, without its rights: whose
+ * files it can still open, but not the container's root.
+ *
+ * @returns A descriptor of the directory that masks lie over.
+ */
+function enterMapped(build: Build, context: ChildContext): Reg {
+  const { child: steps, plan } = build;
+  const aside = plan.register();
+  setSysctls(build, context.spec, (file) => sysctlNamespace(file) === "uts");
+  steps
+    .sys("openat", AT.FDCWD, context.directory, O.PATH | O.DIRECTORY | O.CLOEXEC)
+    .into(aside)
+    .tag(TAG.STATE);
+  if (hasNamespace(context.spec.linux, "mount")) mountRoot(build, context.root);
+  becomeMappedRoot(steps);
+  return aside;
+}
+
+/** What may only be raised with the host's rights, and is inherited. */
+function setLimits(build: Build, steps: Steps, { process, linux }: Spec): void {
+  if (process.oomScoreAdj !== undefined) {
+    writeProc(build, steps, "/proc/self/oom_score_adj", String(process.oomScoreAdj), TAG.RLIMIT);
   }
+  setRlimits(build, steps, process.rlimits ?? []);
+  setScheduling(build, steps, process, linux);
+}
+
+/** What is written while the host's /proc is still there. */
+function setSysctls(build: Build, { linux }: Spec, isChosen: (file: string) => boolean): void {
+  for (const [name, value] of Object.entries(linux.sysctl ?? {})) {
+    const file = sysctlFile(name);
+    if (isChosen(file)) writeProc(build, build.child, `/proc/sys/${file}`, value, TAG.SYSCTL);
+  }
+}
+
+/** For the next execve. */
+function setLabels(build: Build, { apparmorProfile, selinuxLabel }: Process): void {
+  if (apparmorProfile) {
+    writeProc(build, build.child, "/proc/self/attr/apparmor/exec", `exec ${apparmorProfile}`, TAG.APPARMOR);
+  }
+  if (selinuxLabel) writeProc(build, build.child, "/proc/self/attr/exec", selinuxLabel, TAG.APPARMOR);
+}
+
+function mountAll(build: Build, { spec, root }: ChildContext, rules: MountRules, opened: OpenedBinds): void {
+  const { child: steps, scratch } = build;
+  const { devices = [] } = spec.linux;
+  if (!hasNamespace(spec.linux, "mount")) {
+    // Nothing is mounted, which everybody would see: the process gets the root as it is.
+    if (root.kind === "bundle") openDirectory(steps, root.path, build.root);
+    return;
+  }
+  const isMapped = rules.users !== undefined;
+  let isFilled = false;
+  for (const mount of spec.mounts) {
+    addMount(build, mount, rules, opened);
+    if (!/^\/dev\/*$/.test(mount.destination)) continue;
+    if (mount.type === "tmpfs") fillDev(build, devices, isMapped);
+    // A /dev of the host's is complete, and not the container's to change.
+    isFilled = mount.type === "tmpfs" || isBind(mount);
+  }
+  if (!isFilled) fillDev(build, devices, isMapped);
   // A working directory that the image lacks is made, as Docker does; on a root that cannot be written it fails later.
   const { cwd } = spec.process;
   if (cwd !== "/") steps.builtin("target", build.root, cwd, S_IF.DIR, 0).into(scratch).ignore();
 }
 
-function finishMounts(build: Build, { spec, directory, beforePivot }: ChildContext): void {
-  const { maskedPaths: masked = [], readonlyPaths: readonly = [] } = spec.linux;
-  protectPaths(build, { masked, readonly, directory });
-  beforePivot?.(build, build.plan.child);
-  enterRoot(build, spec.root.readonly === true);
+function openDirectory(steps: Steps, path: string, into: Reg): void {
+  steps
+    .sys("openat", AT.FDCWD, path, O.PATH | O.DIRECTORY | O.CLOEXEC)
+    .into(into)
+    .tag(TAG.ROOTFS);
 }
 
-function joinNamespaces({ plan, scratch }: Build, spec: Spec): void {
-  for (const { type, path } of spec.linux.namespaces) {
-    // The network's is joined by network.ts, and a PID namespace cannot be joined by the process itself.
-    if (path === undefined || type === "network") continue;
-    plan.child
-      .sys("openat", AT.FDCWD, path, O.RDONLY | O.CLOEXEC)
-      .into(scratch)
-      .tag(TAG.JOIN);
-    plan.child.sys("setns", scratch, NAMESPACE_FLAG[type]).tag(TAG.JOIN);
-    plan.child.sys("close", scratch);
+function finishMounts(build: Build, context: ChildContext, aside: string | Reg): void {
+  const { spec, root, beforePivot, isMoved = false } = context;
+  const { maskedPaths: masked = [], readonlyPaths: readonly = [], rootfsPropagation = "private" } = spec.linux;
+  if (!hasNamespace(spec.linux, "mount")) {
+    beforePivot?.(build, build.child);
+    if (root.kind === "bundle") changeRoot(build, root.path);
+    return;
   }
+  const hasProc = spec.mounts.some(({ destination }) => /^\/proc\/*$/.test(destination));
+  protectPaths(build, { masked, readonly, hasProc, aside });
+  for (const mount of spec.mounts) finishMount(build, mount);
+  beforePivot?.(build, build.child);
+  const propagation = PROPAGATION[rootfsPropagation] ?? 0;
+  enterRoot(build, {
+    isReadOnly: spec.root.readonly === true,
+    // A root that is private or a slave has been so since it was opened.
+    propagation: propagation & (MS.SHARED | MS.UNBINDABLE) ? propagation : 0,
+    isMoved,
+  });
 }
 
-function compileNetwork(build: Build, { network, hostSocket }: ChildContext): void {
-  const steps = build.plan.child;
+function compileNetwork(build: Build, { spec: { linux }, network, hostSocket }: ChildContext): void {
+  const { child: steps } = build;
+  // A stage has joined what there was to join.
+  if (isStaged(linux) && network.kind === "join") return;
   if (network.kind === "veth") {
     for (const [path, value] of QUIET_SYSCTLS) {
       steps

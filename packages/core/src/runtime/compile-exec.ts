@@ -92,10 +92,10 @@ function enter(build: Build, { spec, process, pidfd, cgroup, stdio }: ExecContex
   steps.sys("prctl", PR.SET_DUMPABLE, 0, 0, 0, 0);
   joinV1(steps, cgroup);
   if (process.oomScoreAdj !== undefined) {
-    writeProc(build, "/proc/self/oom_score_adj", String(process.oomScoreAdj), TAG.RLIMIT);
+    writeProc(build, steps, "/proc/self/oom_score_adj", String(process.oomScoreAdj), TAG.RLIMIT);
   }
   if (process.apparmorProfile) {
-    writeProc(build, "/proc/self/attr/apparmor/exec", `exec ${process.apparmorProfile}`, TAG.APPARMOR);
+    writeProc(build, steps, "/proc/self/attr/apparmor/exec", `exec ${process.apparmorProfile}`, TAG.APPARMOR);
   }
   setRlimits(build, steps, process.rlimits ?? []);
   // Also where it was not made for the container: the caller may be on another network than who started it.

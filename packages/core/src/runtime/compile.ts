@@ -1,11 +1,11 @@
 import type { CgroupHost, CgroupPlan } from "@bantubox/cgroup";
-import { AT, CLONE, ERRNO, MONITOR, O, type Reg, SECTION, type Steps } from "@bantubox/ffi";
+import { AT, ERRNO, MONITOR, O, type Reg, SECTION, type Steps } from "@bantubox/ffi";
 import { SNAP_DESTROY, volArgs } from "@bantubox/image/subvolume";
 import { type Build, startBuild } from "./build.ts";
 import { makeCgroups, removeCgroups } from "./cgroups.ts";
 import { compileChild } from "./child.ts";
 import type { SeccompFilter } from "./identity.ts";
-import { NAMESPACE_FLAG } from "./namespaces.ts";
+import { namespaceFlags } from "./namespaces.ts";
 import { type NetworkSetup, openHostSocket } from "./network.ts";
 import { goneDirectory, RECORD } from "./records.ts";
 import { clearVolatile, OWN_ROOT, type RootFs } from "./rootfs.ts";
@@ -118,10 +118,7 @@ function compilePrepare(
   listenForAttach(steps, context.runDirectory, registers, plan);
   const hostSocket = openHostSocket(build, context.network);
 
-  let flags = 0;
-  for (const { type, path } of context.spec.linux.namespaces) if (path === undefined) flags |= NAMESPACE_FLAG[type];
-  // A cgroup namespace begins at the groups that its maker is in: the child makes it, once it has joined them all.
-  flags &= ~CLONE.NEWCGROUP;
+  const flags = namespaceFlags(context.spec.linux);
   const fork = steps.builtin("fork", SECTION.CHILD, flags, intoCgroup ?? -1).into(registers.pid);
   fork.tag(TAG.STATE);
   if (intoCgroup !== undefined) plan.parent.sys("close", intoCgroup);

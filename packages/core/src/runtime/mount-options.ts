@@ -11,9 +11,8 @@ export interface MountOptions {
   /** The same for it and all that lies below. */
   setAll: number;
   clearAll: number;
-  /** MS_SHARED and so on, with MS_REC for all below; the last one that was named of each kind. */
+  /** MS_SHARED and so on, with MS_REC where it was named so; 0 when none was. */
   propagation: number;
-  propagationAll: number;
   bind: "bind" | "rbind" | undefined;
   isRemount: boolean;
   idmap: "idmap" | "ridmap" | undefined;
@@ -76,6 +75,9 @@ export const PROPAGATION: Readonly<Record<string, number>> = {
   runbindable: MS.UNBINDABLE | MS.REC,
 };
 
+/** Says of a bind mount that its source is no directory; whoever looked at it adds it. */
+export const FILE_OPTION = "x-bantubox.file";
+
 const OTHERS = ["defaults", "bind", "rbind", "remount", "idmap", "ridmap", "tmpcopyup"];
 
 /** Every option that is understood here, sorted; all others are the file system's. */
@@ -93,7 +95,6 @@ export function parseMountOptions(texts: readonly string[]): MountOptions {
     setAll: 0,
     clearAll: 0,
     propagation: 0,
-    propagationAll: 0,
     bind: undefined,
     isRemount: false,
     idmap: undefined,
@@ -133,16 +134,14 @@ function withAttribute(
 /** Whether `text` is no file system's own option. */
 function setWord(options: MountOptions, text: string): boolean {
   const propagation = PROPAGATION[text];
-  if (propagation !== undefined) {
-    if (propagation & MS.REC) options.propagationAll = propagation & ~MS.REC;
-    else options.propagation = propagation;
-  } else if (text === "bind" || text === "rbind") options.bind = text;
+  if (propagation !== undefined) options.propagation = propagation;
+  else if (text === "bind" || text === "rbind") options.bind = text;
   else if (text === "remount") options.isRemount = true;
   else if (text === "idmap" || text === "ridmap") options.idmap = text;
   else if (text === "tmpcopyup") options.copiesUp = true;
   else if (text.startsWith("r") && RECURSIVE.has(text.slice(1))) {
     const [bit, attribute, isCleared] = FLAGS[text.slice(1)] as FlagOption;
     [options.setAll, options.clearAll] = withAttribute(options.setAll, options.clearAll, attribute, isCleared, bit);
-  } else return text === "defaults";
+  } else return text === "defaults" || text === FILE_OPTION;
   return true;
 }

@@ -1,194 +1,142 @@
-import type { CgroupHost } from "@bantubox/cgroup";
-import { AT, BoxError, MOUNT_ATTR, MOVE_MOUNT, MS, O, OPEN_TREE, RESOLVE, type Reg, S_IF } from "@bantubox/ffi";
-import { type Build, mountAttributes } from "./build.ts";
+/** The mounts of config.json, in the order that they have there. */
+import { AT, COPY, ERRNO, MOUNT_ATTR, MOVE_MOUNT, MS, type Place, RESOLVE, S_IF } from "@bantubox/ffi";
+import { addBind, type BindRules, isBind, type OpenedBinds, openTree } from "./binds.ts";
+import { type Build, inRoot, mountAttributes } from "./build.ts";
+import { addCgroups, type CgroupView } from "./cgroup-mounts.ts";
+import { type MountOptions, parseMountOptions } from "./mount-options.ts";
 import type { Mount } from "./spec.ts";
 import { TAG } from "./tags.ts";
 
-/** Options that are a flag: [flag of mount(2), attribute of mount_setattr(2), cleared instead of set]. */
-const FLAGS: Readonly<Record<string, readonly [number, number, boolean]>> = {
-  ro: [MS.RDONLY, MOUNT_ATTR.RDONLY, false],
-  rw: [MS.RDONLY, MOUNT_ATTR.RDONLY, true],
-  nosuid: [MS.NOSUID, MOUNT_ATTR.NOSUID, false],
-  suid: [MS.NOSUID, MOUNT_ATTR.NOSUID, true],
-  nodev: [MS.NODEV, MOUNT_ATTR.NODEV, false],
-  dev: [MS.NODEV, MOUNT_ATTR.NODEV, true],
-  noexec: [MS.NOEXEC, MOUNT_ATTR.NOEXEC, false],
-  exec: [MS.NOEXEC, MOUNT_ATTR.NOEXEC, true],
-  noatime: [MS.NOATIME, MOUNT_ATTR.NOATIME, false],
-  nodiratime: [MS.NODIRATIME, MOUNT_ATTR.NODIRATIME, false],
-  relatime: [MS.RELATIME, MOUNT_ATTR.RELATIME, false],
-  strictatime: [MS.STRICTATIME, MOUNT_ATTR.STRICTATIME, false],
-  sync: [MS.SYNCHRONOUS, 0, false],
-  dirsync: [MS.DIRSYNC, 0, false],
-  lazytime: [MS.LAZYTIME, 0, false],
-};
-
-const PROPAGATION: Readonly<Record<string, number>> = {
-  private: MS.PRIVATE,
-  rprivate: MS.PRIVATE | MS.REC,
-  slave: MS.SLAVE,
-  rslave: MS.SLAVE | MS.REC,
-  shared: MS.SHARED,
-  rshared: MS.SHARED | MS.REC,
-  unbindable: MS.UNBINDABLE,
-  runbindable: MS.UNBINDABLE | MS.REC,
-};
-
-interface Options {
-  flags: number;
-  set: number;
-  clear: number;
-  propagation: number;
-  bind: "bind" | "rbind" | undefined;
-  data: string;
+/** What of the container its mounts depend on. */
+export interface MountRules extends BindRules, CgroupView {
+  /** SELinux's label of new file systems. */
+  readonly label: string | undefined;
 }
 
-/** Each keeps one of the plan's few registers until it is attached. */
-const MAX_LINKED = 24;
+/** What the host has for a file system that only the owner of another namespace may mount. */
+const INSTEAD: Readonly<Record<string, string>> = { proc: "/proc", sysfs: "/sys", mqueue: "/dev/mqueue" };
 
-/**
- * Opens the binds that stay in touch with the host's mounts (slave, shared).
- *
- * It must happen before the namespace is cut off from the host: what is copied
- * after that has no peers any more.
- */
-export function openLinkedBinds(build: Build, mounts: readonly Mount[]): ReadonlyMap<Mount, Reg> {
-  const trees = new Map<Mount, Reg>();
-  for (const mount of mounts) {
-    if (mount.options === undefined || !mount.options.some(isLinked)) continue;
-    if (trees.size === MAX_LINKED) {
-      throw new BoxError(
-        "bad-mount",
-        `Cannot mount on "${mount.destination}": ${MAX_LINKED} mounts are slave or shared`,
-      );
-    }
-    const tree = build.plan.register();
-    openBind(build, mount, parseOptions(mount.options), tree);
-    trees.set(mount, tree);
-  }
-  return trees;
+/** Attaches one mount. @param opened The trees that were opened before. */
+export function addMount(build: Build, mount: Mount, rules: MountRules, opened: OpenedBinds): void {
+  const options = parseMountOptions(mount.options ?? []);
+  const { type, destination } = mount;
+  if (options.isRemount) remount(build, mount, options);
+  else if (isBind(mount)) addBind(build, mount, options, rules, opened.get(mount));
+  else if (type === "cgroup" || type === "cgroup2") addCgroups(build, mount, options, rules, addFileSystem);
+  else if (type === undefined || type === "none") change(build, destination, options);
+  else addFileSystem(build, mount, { ...options, data: withLabel(type, options.data, rules.label) }, rules);
 }
 
-function isLinked(option: string): boolean {
-  return option === "rslave" || option === "rshared" || option === "slave" || option === "shared";
+/** Makes those read-only that had to be filled first. */
+export function finishMount(build: Build, mount: Mount): void {
+  const options = parseMountOptions(mount.options ?? []);
+  if (isFilledFirst(mount, options)) change(build, mount.destination, { set: MOUNT_ATTR.RDONLY });
 }
 
-/**
- * Attaches one mount of config.json, in the order that it has there.
- *
- * @param opened Its tree, if it was opened before.
- */
-export function addMount(build: Build, mount: Mount, cgroups: CgroupHost, opened?: Reg): void {
-  const options = parseOptions(mount.options ?? []);
-  if (options.bind !== undefined || mount.type === "bind") addBind(build, mount, options, opened);
-  else if (mount.type === "cgroup" || mount.type === "cgroup2") addCgroups(build, mount.destination, options, cgroups);
-  else addFileSystem(build, mount, options);
-}
-
-function parseOptions(texts: readonly string[]): Options {
-  const options: Options = { flags: 0, set: 0, clear: 0, propagation: 0, bind: undefined, data: "" };
-  for (const text of texts) {
-    const flag = FLAGS[text];
-    const propagation = PROPAGATION[text];
-    if (flag !== undefined) {
-      const [bit, attribute, isCleared] = flag;
-      options.flags = isCleared ? options.flags & ~bit : options.flags | bit;
-      options.set = isCleared ? options.set & ~attribute : options.set | attribute;
-      options.clear = isCleared ? options.clear | attribute : options.clear & ~attribute;
-    } else if (propagation !== undefined) options.propagation = propagation;
-    else if (text === "bind" || text === "rbind") options.bind = text;
-    else if (text !== "defaults") options.data += options.data === "" ? text : `,${text}`;
-  }
-  // The access-time modes are one field: to set one, the others are cleared.
-  if (options.set & MOUNT_ATTR.ATIME) options.clear |= MOUNT_ATTR.ATIME;
-  return options;
-}
-
-/** A file or directory of the host. Its source was looked at by the engine; the child opens it before it leaves the host's root. */
-function addBind(build: Build, mount: Mount, options: Options, opened: Reg | undefined): void {
-  const { plan, root, scratch, tree } = build;
-  if (opened === undefined) openBind(build, mount, options, tree);
-  const type = isFileMount(mount) ? S_IF.REG : S_IF.DIR;
-  plan.child.builtin("target", root, mount.destination, type, 0).into(scratch).tag(TAG.MOUNT);
-  attach(build, opened);
-}
-
-function openBind({ plan }: Build, mount: Mount, options: Options, tree: Reg): void {
-  if (mount.source === undefined) {
-    throw new BoxError("bad-mount", `Cannot mount on "${mount.destination}": a bind mount needs a source`);
-  }
-  const recursive = options.bind === "bind" ? 0 : AT.RECURSIVE;
-  plan.child
-    .sys("open_tree", AT.FDCWD, mount.source, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | recursive)
-    .into(tree)
-    .tag(TAG.MOUNT);
-  const propagation = options.propagation & ~MS.REC || MS.PRIVATE;
-  const attributes = mountAttributes(plan, options.set, options.clear, propagation);
-  plan.child.sys("mount_setattr", tree, "", AT.EMPTY_PATH | recursive, attributes, 32).tag(TAG.MOUNT);
-}
-
-/** Moves the mount in `tree` onto `scratch`, and closes both. */
-function attach({ plan, scratch, tree: own }: Build, opened?: Reg): void {
-  const tree = opened ?? own;
-  const flags = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH;
-  plan.child.sys("move_mount", tree, "", scratch, "", flags).tag(TAG.MOUNT);
-  plan.child.sys("close", tree);
-  plan.child.sys("close", scratch);
-}
-
-/** The engine says with an option of its own that a bind's source is no directory. */
-export const FILE_OPTION = "x-bantubox.file";
-
-function isFileMount(mount: Mount): boolean {
-  return mount.options?.includes(FILE_OPTION) === true;
+/** Whether other mounts may lie in it, for which directories are made there, or a copy of what it covers. */
+function isFilledFirst({ type }: Mount, { flags, isRemount }: MountOptions): boolean {
+  return type === "tmpfs" && !isRemount && (flags & MS.RDONLY) !== 0;
 }
 
 /** A file system of its own. /proc and /sys must lie where they are looked for, so no link may stand there. */
-function addFileSystem(build: Build, mount: Mount, options: Options): void {
-  const { plan, root, scratch } = build;
+function addFileSystem(build: Build, mount: Mount, options: MountOptions, { users }: BindRules): void {
+  const { child, root, scratch } = build;
   const type = mount.type ?? "";
+  const isFilled = type === "tmpfs" && (options.copiesUp || !hasMode(options));
+  const isThere = isFilled ? askWhetherThere(build, mount, options) : undefined;
   const resolve = type === "proc" || type === "sysfs" ? RESOLVE.NO_SYMLINKS : 0;
-  plan.child.builtin("target", root, mount.destination, S_IF.DIR, resolve).into(scratch).tag(TAG.MOUNT);
+  child.builtin("target", root, mount.destination, S_IF.DIR, resolve).into(scratch).tag(TAG.MOUNT);
   // The directory itself, whatever its name leads to by now.
-  plan.child.sys("fchdir", scratch).tag(TAG.MOUNT);
-  plan.child.sys("mount", mount.source ?? type, ".", type, options.flags, options.data || null).tag(TAG.MOUNT);
-  plan.child.sys("close", scratch);
+  child.sys("fchdir", scratch).tag(TAG.MOUNT);
+  const flags = isFilledFirst(mount, options) ? options.flags & ~MS.RDONLY : options.flags;
+  child.sys("mount", mount.source ?? type, ".", type, flags, options.data || null).tag(TAG.MOUNT);
+  const instead = users === undefined ? undefined : INSTEAD[type];
+  if (instead !== undefined) bindInstead(build, instead, options);
+  if (isThere !== undefined) fillTmpfs(build, mount, isThere);
+  child.sys("close", scratch);
+  const { setAll, clearAll, propagation } = options;
+  if (propagation !== 0 || setAll !== 0 || clearAll !== 0) {
+    change(build, mount.destination, { setAll, clearAll, propagation });
+  }
 }
 
 /**
- * /sys/fs/cgroup. The child has joined its groups and left the host's cgroup
- * namespace before, so that what is mounted here begins at its own group.
+ * Where the kernel says EPERM to the last step, because another owner's namespace is shown there:
+ * the host's own, as it is seen from here, onto what is in `scratch`.
  */
-function addCgroups(build: Build, destination: string, options: Options, cgroups: CgroupHost): void {
-  const { plan, root, scratch, tree } = build;
-  const steps = plan.child;
-  if (cgroups.mode === "v2") {
-    addFileSystem(build, { destination, type: "cgroup2", source: "cgroup" }, { ...options, data: "" });
+function bindInstead({ child, plan, scratch, tree }: Build, source: string, { set }: MountOptions): void {
+  const attributes = mountAttributes(plan, set);
+  const flags = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH;
+  // It passes over the next step, which every other outcome takes, and which passes over those four.
+  child.tolerate(ERRNO.EPERM, 1);
+  child.sys("close", -1).tolerate(ERRNO.EBADF, 4);
+  openTree(child, source, AT.RECURSIVE, tree);
+  child.sys("mount_setattr", tree, "", AT.EMPTY_PATH, attributes, 32).tag(TAG.MOUNT);
+  child.sys("move_mount", tree, "", scratch, "", flags).tag(TAG.MOUNT);
+  child.sys("close", tree);
+}
+
+/**
+ * Before a tmpfs is mounted: whether there is a directory that it covers, which decides what it is filled with.
+ *
+ * @returns Where that is kept: COPY_*, 0 for no directory.
+ */
+function askWhetherThere(build: Build, { destination }: Mount, options: MountOptions): Place {
+  const { child, plan, root, tree } = build;
+  const place = plan.space(4);
+  child.sys("openat2", root, destination, inRoot(plan), 24).into(tree).tolerate(ERRNO.ENOENT, 2).tag(TAG.MOUNT);
+  child.builtin("store32", place, (hasMode(options) ? 0 : COPY.MODE) | (options.copiesUp ? COPY.TREE : 0));
+  child.sys("close", tree);
+  return place;
+}
+
+/** A tmpfs that is not told its permissions has those of what it covers, and with "tmpcopyup" the content too. */
+function fillTmpfs({ child, root, scratch, tree, value }: Build, { destination }: Mount, isThere: Place): void {
+  child.builtin("target", root, destination, S_IF.DIR, 0).into(tree).tag(TAG.MOUNT);
+  child.builtin("load32", isThere).into(value);
+  child.builtin("copyUp", scratch, tree, value).tag(TAG.MOUNT);
+  child.sys("close", tree);
+}
+
+function hasMode({ data }: MountOptions): boolean {
+  return /(?:^|,)mode=/.test(data);
+}
+
+/** Changes a mount that is there: with "bind" what is its own, else what is the file system's. */
+function remount(build: Build, mount: Mount, options: MountOptions): void {
+  const { child, root, scratch } = build;
+  if (options.bind !== undefined) {
+    change(build, mount.destination, options);
     return;
   }
-  const flags = MS.NOSUID | MS.NODEV | MS.NOEXEC;
-  addFileSystem(
-    build,
-    { destination, type: "tmpfs", source: "tmpfs" },
-    { ...options, flags, data: "mode=755,size=64k" },
-  );
-  steps.builtin("target", root, destination, S_IF.DIR, 0).into(scratch).tag(TAG.MOUNT);
-  for (const { version, controllers, name } of cgroups.hierarchies) {
-    const directory = version === 2 ? "unified" : (name ?? controllers.join(","));
-    const data = version === 2 ? null : name === undefined ? controllers.join(",") : `none,name=${name}`;
-    steps.sys("mkdirat", scratch, directory, 0o755).tag(TAG.MOUNT);
-    steps
-      .sys("openat", scratch, directory, O.PATH | O.CLOEXEC)
-      .into(tree)
-      .tag(TAG.MOUNT);
-    steps.sys("fchdir", tree);
-    steps.sys("mount", "cgroup", ".", version === 2 ? "cgroup2" : "cgroup", options.flags, data).tag(TAG.MOUNT);
-    steps.sys("close", tree);
-    if (version === 2 || controllers.length < 2) continue;
-    for (const controller of controllers) steps.sys("symlinkat", directory, scratch, controller);
-  }
-  if (options.flags & MS.RDONLY) {
-    steps.sys("mount_setattr", scratch, "", AT.EMPTY_PATH, mountAttributes(plan, MOUNT_ATTR.RDONLY), 32).tag(TAG.MOUNT);
-  }
-  steps.sys("close", scratch);
+  child.builtin("target", root, mount.destination, S_IF.DIR, 0).into(scratch).tag(TAG.MOUNT);
+  child.sys("fchdir", scratch).tag(TAG.MOUNT);
+  const flags = options.flags | MS.REMOUNT;
+  child.sys("mount", mount.source ?? "none", ".", mount.type ?? null, flags, options.data || null).tag(TAG.MOUNT);
+  child.sys("close", scratch);
+  if (options.propagation !== 0) change(build, mount.destination, { propagation: options.propagation });
+}
+
+/** Gives what is mounted there attributes, and says how its mounts spread. */
+function change(
+  { child, plan, root, scratch }: Build,
+  destination: string,
+  { set = 0, clear = 0, setAll = 0, clearAll = 0, propagation = 0 }: Partial<MountOptions>,
+): void {
+  child.builtin("target", root, destination, S_IF.DIR, 0).into(scratch).tag(TAG.MOUNT);
+  const isAll = (propagation & MS.REC) !== 0;
+  const apply = (flags: number, ...values: [set: number, clear: number, propagation: number]): void => {
+    if (values.every((value) => value === 0)) return;
+    child.sys("mount_setattr", scratch, "", AT.EMPTY_PATH | flags, mountAttributes(plan, ...values), 32).tag(TAG.MOUNT);
+  };
+  apply(0, set, clear, isAll ? 0 : propagation);
+  apply(AT.RECURSIVE, setAll, clearAll, isAll ? propagation & ~MS.REC : 0);
+  child.sys("close", scratch);
+}
+
+/** The pseudo file systems have their labels from the policy. */
+function withLabel(type: string, data: string, label: string | undefined): string {
+  if (!label || type === "proc" || type === "sysfs") return data;
+  const context = `context="${label}"`;
+  return data === "" ? context : `${data},${context}`;
 }

@@ -42,8 +42,7 @@ export function openHostSocket(build: Build, setup: NetworkSetup): Reg | undefin
 }
 
 export function setUpNetwork(build: Build, setup: NetworkSetup, hostSocket: Reg | undefined): void {
-  const { plan, scratch } = build;
-  const steps = plan.child;
+  const { child: steps, plan, scratch } = build;
   if (setup.kind === "join") {
     steps
       .sys("openat", AT.FDCWD, setup.path, O.RDONLY | O.CLOEXEC)

@@ -1,4 +1,4 @@
-import { AT, ERRNO, MNT_DETACH, MOUNT_ATTR, MS, O } from "@bantubox/ffi";
+import { AT, ERRNO, MNT_DETACH, MOUNT_ATTR, MOVE_MOUNT, MS, O, OPEN_TREE, type Steps } from "@bantubox/ffi";
 import { type Build, mountAttributes } from "./build.ts";
 import { TAG } from "./tags.ts";
 
@@ -30,7 +30,9 @@ export type RootFs =
       readonly origin?: string;
       /** It is a subvolume of btrfs. */
       readonly isSubvolume?: boolean;
-    };
+    }
+  /** A bundle's directory, mounted on itself: nothing else of the host is touched. */
+  | { readonly kind: "bundle"; readonly path: string };
 
 /**
  * Overlay's options that stand for every container: layers are untrusted, so
@@ -38,9 +40,27 @@ export type RootFs =
  */
 const OPTIONS = "index=off,metacopy=off,redirect_dir=nofollow,xino=off";
 
+/**
+ * Opens a bundle's root before its namespace is cut off from the host's, and leaves the tree in `build.root`.
+ *
+ * @param isSlave The host's later mounts below it appear in the container too.
+ */
+export function openBundle({ plan, root }: Build, steps: Steps, path: string, isSlave: boolean): void {
+  steps
+    .sys("open_tree", AT.FDCWD, path, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.RECURSIVE)
+    .into(root)
+    .tag(TAG.ROOTFS);
+  const attributes = mountAttributes(plan, 0, 0, isSlave ? MS.SLAVE : MS.PRIVATE);
+  steps.sys("mount_setattr", root, "", AT.EMPTY_PATH | AT.RECURSIVE, attributes, 32).tag(TAG.ROOTFS);
+}
+
 /** Mounts the root inside the child's own namespace and leaves its descriptor in `build.root`. */
 export function mountRoot(build: Build, root: RootFs): void {
-  const steps = build.plan.child;
+  const steps = build.child;
+  if (root.kind === "bundle") {
+    steps.sys("move_mount", build.root, "", AT.FDCWD, root.path, MOVE_MOUNT.F_EMPTY_PATH).tag(TAG.ROOTFS);
+    return;
+  }
   const mountPoint = `${root.directory}/rootfs`;
   if (root.kind === "directory") {
     steps.sys("mount", root.path, mountPoint, null, MS.BIND | MS.REC, null).tag(TAG.ROOTFS);
@@ -74,18 +94,39 @@ export function mountRoot(build: Build, root: RootFs): void {
     .tag(TAG.ROOTFS);
 }
 
+/** How a container enters its root. */
+export interface Entry {
+  readonly isReadOnly: boolean;
+  /** MS_SHARED, MS_UNBINDABLE …, with MS_REC; 0 leaves it as it was mounted. */
+  readonly propagation: number;
+  /** The root is moved over the old one instead of taking its place: an initial ramdisk cannot be left otherwise. */
+  readonly isMoved: boolean;
+}
+
 /** Makes the root the child's own and lets go of the host's. */
-export function enterRoot(build: Build, isReadOnly: boolean): void {
-  const steps = build.plan.child;
+export function enterRoot(build: Build, { isReadOnly, propagation, isMoved }: Entry): void {
+  const steps = build.child;
   if (isReadOnly) {
     const attributes = mountAttributes(build.plan, MOUNT_ATTR.RDONLY);
     steps.sys("mount_setattr", build.root, "", AT.EMPTY_PATH, attributes, 32).tag(TAG.ROOTFS);
   }
   steps.sys("fchdir", build.root).tag(TAG.ROOTFS);
-  steps.sys("pivot_root", ".", ".").tag(TAG.ROOTFS);
-  // Both roots lie on top of each other now; what is detached is the old one.
-  steps.sys("umount2", ".", MNT_DETACH).tag(TAG.ROOTFS);
+  if (isMoved) {
+    steps.sys("mount", ".", "/", null, MS.MOVE, null).tag(TAG.ROOTFS);
+    steps.sys("chroot", ".").tag(TAG.ROOTFS);
+  } else {
+    steps.sys("pivot_root", ".", ".").tag(TAG.ROOTFS);
+    // Both roots lie on top of each other now; what is detached is the old one.
+    steps.sys("umount2", ".", MNT_DETACH).tag(TAG.ROOTFS);
+  }
   steps.sys("chdir", "/").tag(TAG.ROOTFS);
+  if (propagation !== 0) steps.sys("mount", null, "/", null, propagation, null).tag(TAG.ROOTFS);
+}
+
+/** Enters a root without a mount namespace: nothing is mounted, which the host would see. */
+export function changeRoot(build: Build, path: string): void {
+  build.child.sys("chroot", path).tag(TAG.ROOTFS);
+  build.child.sys("chdir", "/").tag(TAG.ROOTFS);
 }
 
 /** Removes overlay's mark of a `volatile` mount, which refuses to be mounted again. */

@@ -21,4 +21,6 @@ export const TAG = {
   CONSOLE: 19,
   SCHEDULING: 20,
   USERNS: 21,
+  TIME: 22,
+  IDMAP: 23,
 } as const;
