@@ -92,7 +92,7 @@ static void size_terminal(const struct session *session)
 static struct failure wait_started(struct session *session)
 {
 	/* PID 1 of --init executes nothing itself. */
-	int executes = options(session)->flags & MONITOR_EXEC ||
+	int executes = options(session)->flags & (MONITOR_EXEC | MONITOR_STAGED) ||
 		       !session->plan.header->sections[SECTION_INNER].count;
 
 	for (;;) {
@@ -118,8 +118,8 @@ static struct failure wait_started(struct session *session)
 }
 
 /*
- * The first stage of an exec enters the namespaces and forks the last one inside
- * of them, which from then on is the child.
+ * The first stage of an exec, or of a container that needs one, enters the namespaces
+ * and forks the last one inside of them, which from then on is the child.
  */
 static struct failure wait_inner(struct session *session)
 {
@@ -169,7 +169,7 @@ struct failure monitor_start(struct session *session)
 	sys_close(pair[0]);
 	session->control = pair[1];
 	session->monitor_control = -1;
-	if (!failure.error && options(session)->flags & MONITOR_EXEC &&
+	if (!failure.error && options(session)->flags & (MONITOR_EXEC | MONITOR_STAGED) &&
 	    session->plan.header->sections[SECTION_INNER].count)
 		failure = wait_inner(session);
 	if (failure.error)

@@ -110,6 +110,7 @@ struct plan_range {
 #define MONITOR_CLIENT_ONLY 0x20 /* attach: PREPARE runs in the client and connects `connection` */
 #define MONITOR_STDIN_ONCE 0x40 /* close the container's stdin when the first client's ends */
 #define MONITOR_EXEC 0x80	/* the child is not PID 1 of a namespace: its children may outlive it */
+#define MONITOR_STAGED 0x200	/* CHILD forks INNER, which is the container's process, and ends */
 #define MONITOR_LEAVE 0x100	/* no client and no monitor: this process ends once the child is held or runs */
 
 #define NO_REG 0xff

@@ -69,6 +69,7 @@ export const MONITOR = {
   STDIN_ONCE: 0x40,
   EXEC: 0x80,
   LEAVE: 0x100,
+  STAGED: 0x200,
 } as const;
 
 /** HOOK_STATUS of c/plan.h: an error above it is the status of a hook. */

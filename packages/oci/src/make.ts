@@ -87,7 +87,7 @@ export async function makeContainer(globals: Globals, options: MakeOptions): Pro
     bundle,
     directory,
     spec: preserved.environment.length === 0 ? spec : withEnvironment(spec, preserved.environment),
-    root: { kind: "directory", path: spec.root.path, directory },
+    root: { kind: "bundle", path: spec.root.path },
     lockFd: fds.lock,
     outputFd: spec.hooks === undefined ? undefined : fds.output,
     cgroupHost: host,

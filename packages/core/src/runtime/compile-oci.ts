@@ -1,11 +1,11 @@
 import type { CgroupHost, CgroupPlan } from "@bantubox/cgroup";
-import { AT, CLONE, ERRNO, MONITOR, O, type Reg, S_IF, SECTION } from "@bantubox/ffi";
+import { AT, ERRNO, MONITOR, O, type Reg, S_IF, SECTION } from "@bantubox/ffi";
 import { type Build, startBuild } from "./build.ts";
 import { makeCgroups, removeCgroups } from "./cgroups.ts";
 import { compileChild } from "./child.ts";
 import { type HookState, runHooks } from "./hooks.ts";
 import type { SeccompFilter } from "./identity.ts";
-import { NAMESPACE_FLAG } from "./namespaces.ts";
+import { isStaged, namespaceFlags } from "./namespaces.ts";
 import type { NetworkSetup } from "./network.ts";
 import { FIFO, RECORD } from "./records.ts";
 import type { RootFs } from "./rootfs.ts";
@@ -58,9 +58,10 @@ const F_DUPFD_CLOEXEC = 1030;
 
 /** Compiles a create or a run. */
 export function compileOci(context: OciContext): Uint8Array<ArrayBuffer> {
-  const build = startBuild();
-  const { plan } = build;
   const { spec, mode, preserved } = context;
+  const hasStage = isStaged(spec.linux);
+  const build = startBuild(hasStage);
+  const { plan } = build;
   const stdio: Stdio = {
     tty: spec.process.terminal === true,
     interactive: true,
@@ -86,7 +87,7 @@ export function compileOci(context: OciContext): Uint8Array<ArrayBuffer> {
   compileEnd(build, context);
   const { height = 0, width = 0 } = spec.process.consoleSize ?? {};
   return plan.encode({
-    flags: stays ? monitorFlags(stdio) : MONITOR.LEAVE,
+    flags: (stays ? monitorFlags(stdio) : MONITOR.LEAVE) | (hasStage ? MONITOR.STAGED : 0),
     pid: registers.pid,
     stdin: pipes.stdin?.[1],
     stdout: pipes.stdout?.[1],
@@ -128,10 +129,7 @@ function prepare(build: Build, context: OciContext, stdio: Stdio | undefined): {
   const pipes =
     stdio === undefined ? { stdin: undefined, stdout: undefined, stderr: undefined } : makePipes(build, stdio);
   steps.sys("chdir", context.bundle).tag(TAG.STATE);
-  let flags = 0;
-  for (const { type, path } of context.spec.linux.namespaces) if (path === undefined) flags |= NAMESPACE_FLAG[type];
-  // A cgroup namespace begins at the groups that its maker is in: the child makes it, once it has joined them all.
-  flags &= ~CLONE.NEWCGROUP;
+  const flags = namespaceFlags(context.spec.linux);
   steps
     .builtin("fork", SECTION.CHILD, flags, intoCgroup ?? -1)
     .into(pid)
@@ -143,8 +141,8 @@ function prepare(build: Build, context: OciContext, stdio: Stdio | undefined): {
 /** In the child, when all is mounted: createRuntime's hooks find it so, and createContainer's are its own. */
 function meetParent(build: Build, context: OciContext): void {
   if (hasRuntimeHooks(context)) {
-    build.plan.child.builtin("meet").tag(TAG.HOOK);
-    build.plan.child.builtin("meet").tag(TAG.HOOK);
+    build.child.builtin("meet").tag(TAG.HOOK);
+    build.child.builtin("meet").tag(TAG.HOOK);
   }
   runOwn(build, context, "createContainer");
 }
@@ -157,10 +155,10 @@ function hasRuntimeHooks({ spec: { hooks } }: OciContext): boolean {
 function runOwn(build: Build, context: OciContext, kind: "createContainer" | "startContainer"): void {
   const hooks = context.spec.hooks?.[kind] ?? [];
   if (hooks.length === 0) return;
-  const { plan, scratch } = build;
-  plan.child.sys("getpid").into(scratch);
+  const { child, scratch } = build;
+  child.sys("getpid").into(scratch);
   const status = kind === "createContainer" ? "creating" : "created";
-  runHooks(build, plan.child, { kind, hooks, state: stateOf(context), status, pid: scratch });
+  runHooks(build, child, { kind, hooks, state: stateOf(context), status, pid: scratch });
 }
 
 /** Beside the child: hooks on the host, and what tells others of it. */

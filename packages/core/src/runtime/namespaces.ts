@@ -124,13 +124,21 @@ export function leaveStage(build: Build, linux: Linux, users: Reg | undefined): 
     steps.sys("setns", users, CLONE.NEWUSER).tag(TAG.USERNS);
     steps.sys("close", users);
   }
-  const child = plan.register(2);
+  const [child, isTold, tells] = [plan.register(2), plan.register(), plan.register()];
+  const pair = plan.space(8);
+  steps.sys("pipe2", pair, O.CLOEXEC).tag(TAG.STATE);
+  steps.builtin("load32", pair).into(isTold);
+  steps.builtin("load32", plan.within(pair, 4)).into(tells);
   steps
     .builtin("fork", SECTION.INNER, CLONE.PARENT | flags, -1)
     .into(child)
     .tag(TAG.STATE);
   steps.builtin("sendChild", child, child.next()).tag(TAG.STATE);
   steps.builtin("exit", 0);
+  // The parent must have heard of the process before it hears from it: the stage's end closes the pipe.
+  build.child.sys("close", tells);
+  build.child.sys("read", isTold, plan.space(8), 1);
+  build.child.sys("close", isTold);
 }
 
 /** For children only, and only before there is one: so in a stage. */
