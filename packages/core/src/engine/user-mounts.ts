@@ -10,6 +10,9 @@ export interface UserMounts {
   readonly volumes: readonly VolumeMount[];
 }
 
+/** The mount itself, and those that lie below it. */
+const READ_ONLY = ["ro", "rro"];
+
 /**
  * Turns `-v`, `--mount`, `--tmpfs` and the image's VOLUMEs into mounts of
  * config.json, outer ones before what lies in them. Volumes are named, not made.
@@ -43,7 +46,7 @@ export function resolveMounts(
       const { source = "" } = option;
       const name = nameVolume(source);
       volumes.push({ name, isAnonymous: source === "", target });
-      const access = option.readOnly ? ["ro"] : [];
+      const access = option.readOnly ? READ_ONLY : [];
       mounts.push({
         destination: target,
         type: "bind",
@@ -85,7 +88,7 @@ function bindMount(destination: string, { source = "", readOnly, propagation, cr
     throw new BoxError("bad-mount", `Cannot mount ${JSON.stringify(source)}: it is not an absolute path`);
   }
   const options = ["rbind", propagation ?? "rprivate"];
-  if (readOnly) options.push("ro");
+  if (readOnly) options.push(...READ_ONLY);
   if (bindSource(source, createSource === true) === "file") options.push(FILE_OPTION);
   return { destination, type: "bind", source, options };
 }

@@ -22,9 +22,9 @@ export function isBind({ type, options = [] }: Mount): boolean {
 }
 
 /** Whether a mount stays in touch with the host's (slave, shared). */
-function isLinked({ options }: Mount): boolean {
+function isLinked({ options = [] }: Mount): boolean {
   const kinds = ["rslave", "rshared", "slave", "shared"];
-  return options !== undefined && options.some((option) => kinds.includes(option));
+  return options.some((option) => kinds.includes(option));
 }
 
 /**

@@ -98,6 +98,8 @@ export interface SettledCapabilities {
   /** Names that the kernel's headers have not, and those that cannot be granted; each once. */
   readonly unknown: readonly string[];
   readonly denied: readonly string[];
+  /** Names that another set would need to have too. */
+  readonly unfit: readonly string[];
 }
 
 /**
@@ -113,12 +115,14 @@ export function settleCapabilities(
 ): SettledCapabilities {
   const unknown = new Set<string>();
   const denied = new Set<string>();
+  const unfit = new Set<string>();
   const keep = (names: readonly string[], allowed: CapabilitySet): string[] => {
     const kept: string[] = [];
     for (const name of names) {
       const bit = capabilityBit(name);
       if (bit < 0) unknown.add(name);
-      else if (!hasBit(allowed, bit)) denied.add(name);
+      else if (!hasBit(bounding, bit)) denied.add(name);
+      else if (!hasBit(allowed, bit)) unfit.add(name);
       else kept.push(name);
     }
     return kept;
@@ -134,7 +138,7 @@ export function settleCapabilities(
     effective: keep(asked.effective, capabilitySet(permitted)),
     ambient: keep(asked.ambient, ambient),
   };
-  return { capabilities, unknown: [...unknown], denied: [...denied] };
+  return { capabilities, unknown: [...unknown], denied: [...denied], unfit: [...unfit] };
 }
 
 /** The names in `set`, with `CAP_`, in the order of their bits; bits without a name are left out. */

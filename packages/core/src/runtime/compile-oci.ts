@@ -3,6 +3,7 @@ import { AT, ERRNO, MONITOR, O, type Reg, S_IF, SECTION } from "@bantubox/ffi";
 import { type Build, startBuild } from "./build.ts";
 import { makeCgroups, removeCgroups } from "./cgroups.ts";
 import { compileChild } from "./child.ts";
+import { delegateCgroup } from "./delegate.ts";
 import { type HookState, runHooks } from "./hooks.ts";
 import type { SeccompFilter } from "./identity.ts";
 import { isStaged, namespaceFlags } from "./namespaces.ts";
@@ -124,6 +125,7 @@ function prepare(build: Build, context: OciContext, stdio: Stdio | undefined): {
       .tag(TAG.STATE);
   }
   const intoCgroup = makeCgroups(build, context.cgroup);
+  delegateCgroup(build, context.cgroup, context.spec);
   const { consoleSocket } = context;
   const terminal = consoleSocket === undefined ? undefined : connectSocket(build, steps, consoleSocket, TAG.CONSOLE);
   const pipes =

@@ -66,7 +66,7 @@ export function joinNamespaces({ scratch }: Build, steps: Steps, namespaces: rea
 }
 
 /** The lines of uid_map and gid_map. */
-export function formatMap(map: readonly IdMapping[]): string {
+function formatMap(map: readonly IdMapping[]): string {
   return map.map(({ containerID, hostID, size }) => `${containerID} ${hostID} ${size}\n`).join("");
 }
 

@@ -1,28 +1,41 @@
-import { BoxError } from "@bantubox/ffi";
-import { type MountOptions, parseMountOptions } from "../mount-options.ts";
+import { BoxError, isDirectory, statIfThere } from "@bantubox/ffi";
+import { isBind } from "../binds.ts";
+import { FILE_OPTION, type MountOptions, parseMountOptions } from "../mount-options.ts";
 import type { IdMapping, Mount, Spec } from "../spec.ts";
 
-/** @throws {BoxError} `bad-mount` */
-export function checkMounts({ mounts, linux }: Spec): void {
+/**
+ * Looks at each mount, and at what the host has for a bind mount's source.
+ *
+ * @returns The mounts, with a word about which sources are no directories.
+ * @throws {BoxError} `bad-mount`
+ */
+export function checkMounts({ mounts, linux }: Spec): Mount[] {
   const hasUsers = linux.namespaces.some(({ type }) => type === "user");
-  for (const mount of mounts) checkMount(mount, hasUsers);
+  return mounts.map((mount) => {
+    checkMount(mount, hasUsers);
+    const { source, options = [] } = mount;
+    if (!isBind(mount) || options.includes("remount") || source === undefined) return mount;
+    const stat = statIfThere(source);
+    if (stat === undefined) throw badMount(mount, `no such file or directory: "${source}"`);
+    return isDirectory(stat) ? mount : { ...mount, options: [...options, FILE_OPTION] };
+  });
 }
 
 function checkMount(mount: Mount, hasUsers: boolean): void {
   const options = parseMountOptions(mount.options ?? []);
-  const isBind = options.bind !== undefined || mount.type === "bind";
-  if (isBind && !options.isRemount && !mount.source) throw badMount(mount, "a bind mount needs a source");
+  const binds = isBind(mount);
+  if (binds && !options.isRemount && !mount.source) throw badMount(mount, "a bind mount needs a source");
   if (mount.destination.split("/").includes("..")) throw badMount(mount, '".." leads out of it');
   if (options.copiesUp && mount.type !== "tmpfs")
     throw badMount(mount, '"tmpcopyup" is for file systems of type tmpfs');
-  checkMappings(mount, options, isBind, hasUsers);
+  checkMappings(mount, options, binds, hasUsers);
 }
 
-function checkMappings(mount: Mount, { idmap }: MountOptions, isBind: boolean, hasUsers: boolean): void {
+function checkMappings(mount: Mount, { idmap }: MountOptions, binds: boolean, hasUsers: boolean): void {
   const { uidMappings, gidMappings } = mount;
   const isMapped = uidMappings !== undefined || gidMappings !== undefined;
   if (!isMapped && idmap === undefined) return;
-  if (!isBind) throw badMount(mount, "only bind mounts can map users");
+  if (!binds) throw badMount(mount, "only bind mounts can map users");
   if (isMapped && (!uidMappings?.length || !gidMappings?.length)) {
     throw badMount(mount, '"uidMappings" and "gidMappings" come together');
   }

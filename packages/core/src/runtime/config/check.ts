@@ -45,7 +45,7 @@ export function checkConfig(spec: Spec, host: HostFacts = hostFacts()): Checked<
     if (!hasUts) throw badConfig(name, "needs a uts namespace", 'Add one of type "uts" to linux.namespaces');
     if (Buffer.byteLength(value) > MAX_NAME) throw badConfig(name, `must not be longer than ${MAX_NAME} bytes`);
   }
-  checkMounts(spec);
+  const mounts = checkMounts(spec);
   checkLinux(spec);
   checkHooks(spec);
   // A new user namespace begins with every capability.
@@ -53,13 +53,14 @@ export function checkConfig(spec: Spec, host: HostFacts = hostFacts()): Checked<
   // What the configuration does not give, a container has not.
   const process = checkProcess({ capabilities: NO_CAPABILITIES, ...spec.process }, host, isMapped);
   const warnings = [...process.warnings];
+  if (!namespaces.some(({ type }) => type === "mount")) checkHostMounts(spec, warnings);
   let { linux } = spec;
   if (linux.mountLabel && !host.hasSelinux) {
     warnings.push("linux.mountLabel is left out: SELinux is not enabled on this host");
     const { mountLabel: _, ...rest } = linux;
     linux = rest;
   }
-  return { value: { ...spec, process: process.value, linux }, warnings };
+  return { value: { ...spec, process: process.value, mounts, linux }, warnings };
 }
 
 /** The same for a process by itself, such as one that joins a container. @param isMapped It is born in a new user namespace. */
@@ -85,10 +86,23 @@ export function checkProcess(process: Process, host: HostFacts = hostFacts(), is
   };
 }
 
+/** Without a mount namespace of its own, whatever a container mounted everybody would see, also after its end. */
+function checkHostMounts({ process, mounts, root, linux }: Spec, warnings: string[]): void {
+  const hint = 'Add one of type "mount" to linux.namespaces';
+  if (process.terminal) throw badConfig("process.terminal", "needs a mount namespace", hint);
+  if (root.readonly) throw badConfig("root.readonly", "needs a mount namespace", hint);
+  if (mounts.length > 0 || (linux.devices ?? []).length > 0) {
+    warnings.push("mounts and linux.devices are left out: the container has no mount namespace of its own");
+  }
+}
+
 function settle(asked: Capabilities, bounding: CapabilitySet | undefined, warnings: string[]): Capabilities {
-  const { capabilities, unknown, denied } = settleCapabilities(asked, bounding);
+  const { capabilities, unknown, denied, unfit } = settleCapabilities(asked, bounding);
   if (unknown.length > 0) warnings.push(`No capability has the name ${unknown.map((name) => `"${name}"`).join(", ")}`);
   if (denied.length > 0) warnings.push(`This host cannot grant ${denied.join(", ")}: left out`);
+  if (unfit.length > 0) {
+    warnings.push(`What one set of capabilities has, another it depends on lacks: ${unfit.join(", ")} left out`);
+  }
   return capabilities;
 }
 

@@ -167,6 +167,12 @@ describe("checkConfig()", () => {
       }),
       "listenerPath",
     ],
+    ["a terminal without mounts", withProcess({ terminal: true }), "mount namespace"],
+    [
+      "a bind of what is not there",
+      { mounts: [{ destination: "/a", source: "/no/x", options: ["bind"] }] },
+      "no such file",
+    ],
     ["a bind of nothing", { mounts: [{ destination: "/a", options: ["bind"] }] }, "needs a source"],
     [
       "maps of half the ids",
@@ -209,7 +215,8 @@ describe("checkConfig()", () => {
     expect(value.process).not.toHaveProperty("selinuxLabel");
     expect(warnings).toEqual([
       'No capability has the name "CAP_MADE_UP"',
-      "This host cannot grant CAP_SYS_ADMIN, CAP_CHOWN: left out",
+      "This host cannot grant CAP_SYS_ADMIN: left out",
+      "What one set of capabilities has, another it depends on lacks: CAP_CHOWN left out",
       "process.apparmorProfile is left out: AppArmor is not enabled on this host",
       "process.selinuxLabel is left out: SELinux is not enabled on this host",
     ]);
@@ -231,7 +238,7 @@ describe("checkConfig()", () => {
       hostname: "box",
       mounts: [
         { destination: "/proc", type: "proc", source: "proc" },
-        { destination: "/d", type: "bind", source: "/tmp", options: ["rbind", "rprivate"] },
+        { destination: "/d", type: "bind", source: "/proc/version", options: ["rbind", "rprivate"] },
         { destination: "/m", source: "/tmp", options: ["rbind", "idmap"] },
       ],
       ...withLinux(
@@ -250,5 +257,11 @@ describe("checkConfig()", () => {
       ),
     });
     expect(value.hostname).toBe("box");
+    expect(value.mounts[1]).toEqual({
+      destination: "/d",
+      type: "bind",
+      source: "/proc/version",
+      options: ["rbind", "rprivate", "x-bantubox.file"],
+    });
   });
 });
