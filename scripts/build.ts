@@ -17,11 +17,12 @@ for (const arch of ["x64", "arm64"]) {
   if (!existsSync(path)) writeFileSync(path, "");
 }
 mkdirSync(join(root, "dist"), { recursive: true });
-compile("packages/cli/src/main.ts", "dist/bb", "--define=HAS_FRONT=true");
+// The second is a Worker's.
+compile(["packages/cli/src/main.ts", "packages/image/src/layer-worker.ts"], "dist/bb", "--define=HAS_FRONT=true");
 graft(join(root, "dist/bb"), join(root, "ffi/build", `front-${process.arch}`));
-compile("packages/oci/src/main.ts", "dist/bb-oci");
+compile(["packages/oci/src/main.ts"], "dist/bb-oci");
 
-function compile(entry: string, outfile: string, ...more: string[]): void {
+function compile(entries: readonly string[], outfile: string, ...more: string[]): void {
   run([
     process.execPath,
     "build",
@@ -35,7 +36,9 @@ function compile(entry: string, outfile: string, ...more: string[]): void {
     "--no-compile-autoload-tsconfig",
     "--no-compile-autoload-package-json",
     ...more,
-    join(root, entry),
+    // By their bare names: a Worker's file is looked for beside the code that starts it.
+    "--entry-naming=[name].[ext]",
+    ...entries.map((entry) => join(root, entry)),
     "--outfile",
     join(root, outfile),
   ]);

@@ -18,8 +18,10 @@ for (const [arch, machine] of Object.entries(MACHINE)) checkTrampoline(arch, mac
 rmSync(out, { recursive: true, force: true });
 mkdirSync(join(directory, "lib"), { recursive: true });
 await Bun.build({
-  entrypoints: [join(ROOT, "packages/cli/src/main.ts")],
+  entrypoints: [join(ROOT, "packages/cli/src/main.ts"), join(ROOT, "packages/image/src/layer-worker.ts")],
   outdir: join(directory, "lib"),
+  // The Worker's file is looked for beside the code that starts it.
+  naming: { entry: "[name].[ext]" },
   target: "bun",
   format: "esm",
   splitting: true,

@@ -8,7 +8,7 @@ const CHUNK = 1 << 20;
 /** Frames that need a larger window are refused: 2^25 is 32 MiB, and `zstd -19` asks for 8. */
 const ZSTD_WINDOW_LOG = 25;
 
-type Compression = "gzip" | "zstd" | "none";
+export type Compression = "gzip" | "zstd" | "none";
 
 /** The bytes of a file. One buffer is used for all: a chunk is good until the next is asked for. */
 export async function* readFile(path: string): AsyncGenerator<Uint8Array> {
@@ -22,7 +22,7 @@ export async function* readFile(path: string): AsyncGenerator<Uint8Array> {
 }
 
 /** How the stream that starts with `bytes` (four of them, if it has so many) is compressed. */
-function detectCompression(bytes: Uint8Array): Compression {
+export function detectCompression(bytes: Uint8Array): Compression {
   const [a, b, c, d] = bytes;
   if (a === 0x1f && b === 0x8b && c === 0x08) return "gzip";
   if (a === 0x28 && b === 0xb5 && c === 0x2f && d === 0xfd) return "zstd";
@@ -31,10 +31,11 @@ function detectCompression(bytes: Uint8Array): Compression {
   return "none";
 }
 
-function decompressor(compression: "gzip" | "zstd"): Transform {
-  if (compression === "gzip") return createGunzip({ chunkSize: CHUNK });
+/** A stream of node:zlib for it. */
+export function decompressor(compression: "gzip" | "zstd", chunkSize = CHUNK): Transform {
+  if (compression === "gzip") return createGunzip({ chunkSize });
   const params = { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG };
-  return createZstdDecompress({ chunkSize: CHUNK, params });
+  return createZstdDecompress({ chunkSize, params });
 }
 
 /**

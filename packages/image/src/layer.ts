@@ -5,24 +5,27 @@ import { LAYER_LIMITS, type LayerLimits } from "./layer-limits.ts";
 import { decompress, readFile } from "./layer-stream.ts";
 import { TarReader } from "./tar.ts";
 
-export interface LayerOptions {
-  /** The layer as the registry has it: a file's path, or its bytes as they arrive. */
-  readonly blob: string | AsyncIterable<Uint8Array>;
+export interface UnpackOptions {
   /** Checked for being a layer that can be read. How it is compressed is seen from its first bytes, as Docker does. */
   readonly mediaType?: string | undefined;
   /** Exists and is empty. */
   readonly directory: string;
-  /** What the bytes of `blob` must hash to, as `sha256:…` or `sha512:…`. */
+  /** What the layer's bytes, as the registry has them, must hash to, as `sha256:…` or `sha512:…`. */
   readonly digest?: string | undefined;
   /** What the tar stream inside must hash to. */
   readonly diffId?: string | undefined;
-  readonly signal?: AbortSignal | undefined;
-  /** Told how many bytes of `blob` were read so far. */
-  readonly onProgress?: ((compressedBytes: number) => void) | undefined;
   /** Replaces some of `LAYER_LIMITS`. */
   readonly limits?: Partial<LayerLimits> | undefined;
   /** How directories are opened below `directory`, where the kernel's openat2 is not wanted. */
   readonly open?: OpenDirectory | undefined;
+}
+
+export interface LayerOptions extends UnpackOptions {
+  /** The layer as the registry has it: a file's path, or its bytes as they arrive. */
+  readonly blob: string | AsyncIterable<Uint8Array>;
+  readonly signal?: AbortSignal | undefined;
+  /** Told how many bytes of `blob` were read so far. */
+  readonly onProgress?: ((compressedBytes: number) => void) | undefined;
 }
 
 export interface LayerResult {
@@ -40,7 +43,7 @@ export interface LayerResult {
  * whiteouts become devices 0:0, opaque directories get `trusted.overlay.opaque`.
  *
  * Nothing outside `directory` is touched, whatever the layer holds. After a failure the caller removes what is in it:
- * digests are known to be right at the end only. Keeps no state between calls and may run in several Workers.
+ * digests are known to be right at the end only. Keeps no state between calls.
  *
  * @throws {BoxError} `layer-corrupt`, `tar-corrupt`: the bytes are not what they should be. `layer-invalid`: they
  *   describe what must not or cannot be made. `layer-limit`: they are too much. `layer-unsupported`: the media type is
@@ -48,41 +51,82 @@ export interface LayerResult {
  * @throws {SysError} When the file system refuses: `ENOSPC`, `EPERM`…
  */
 export async function extractLayer(options: LayerOptions): Promise<LayerResult> {
-  const { blob, mediaType, directory, digest, diffId, signal, onProgress } = options;
-  const limits = { ...LAYER_LIMITS, ...options.limits };
-  if (mediaType !== undefined) checkMediaType(mediaType);
-  const outer = digest === undefined ? undefined : startHash(digest);
-  const inner = startHash(diffId ?? "sha256");
+  const { blob, signal, onProgress } = options;
+  using unpacker = new LayerUnpacker(options);
 
-  let compressed = 0;
   async function* source(): AsyncGenerator<Uint8Array> {
     for await (const chunk of typeof blob === "string" ? readFile(blob) : blob) {
       signal?.throwIfAborted();
-      outer?.hasher.update(chunk);
-      compressed += chunk.length;
-      onProgress?.(compressed);
+      const read = unpacker.take(chunk);
+      onProgress?.(read);
       if (chunk.length > 0) yield chunk;
     }
   }
 
-  using extractor = new Extractor({ directory, limits, open: options.open });
-  const reader = new TarReader(extractor);
-  let bytes = 0;
   for await (const chunk of decompress(source())) {
-    bytes += chunk.length;
-    if (bytes > limits.bytes || (bytes > limits.ratioFrom && bytes > compressed * limits.ratio)) {
-      throw new BoxError("layer-limit", `Cannot extract the layer: ${compressed} bytes of it make more than ${bytes}`);
-    }
-    inner.hasher.update(chunk);
-    reader.push(chunk);
+    unpacker.unpack(chunk);
     signal?.throwIfAborted();
   }
-  // With a digest to go by, a missing end marker is a habit of the writer; without one it may be a cut stream.
-  reader.finish(digest === undefined && diffId === undefined ? "required" : "optional");
-  if (outer !== undefined) verify(outer, digest, "layer's digest");
-  const found = verify(inner, diffId, "layer's content");
-  extractor.finish();
-  return { diffId: found, bytes, entries: extractor.entries, isRootOpaque: extractor.isRootOpaque };
+  return unpacker.finish();
+}
+
+/** What is done with a layer's bytes, wherever they come from and whatever decompresses them. */
+export class LayerUnpacker implements Disposable {
+  readonly #digest: string | undefined;
+  readonly #diffId: string | undefined;
+  readonly #limits: LayerLimits;
+  readonly #outer: Hash | undefined;
+  readonly #inner: Hash;
+  readonly #extractor: Extractor;
+  readonly #reader: TarReader;
+  #compressed = 0;
+  #bytes = 0;
+
+  constructor({ mediaType, directory, digest, diffId, limits, open }: UnpackOptions) {
+    if (mediaType !== undefined) checkMediaType(mediaType);
+    this.#digest = digest;
+    this.#diffId = diffId;
+    this.#limits = { ...LAYER_LIMITS, ...limits };
+    this.#outer = digest === undefined ? undefined : startHash(digest);
+    this.#inner = startHash(diffId ?? "sha256");
+    this.#extractor = new Extractor({ directory, limits: this.#limits, open });
+    this.#reader = new TarReader(this.#extractor);
+  }
+
+  /** Is told of the blob's bytes before what they decompress to comes. How many those were so far. */
+  take(chunk: Uint8Array): number {
+    this.#outer?.hasher.update(chunk);
+    this.#compressed += chunk.length;
+    return this.#compressed;
+  }
+
+  /** Takes in bytes of the tar stream. */
+  unpack(chunk: Uint8Array): void {
+    const { bytes, ratio, ratioFrom } = this.#limits;
+    this.#bytes += chunk.length;
+    if (this.#bytes > bytes || (this.#bytes > ratioFrom && this.#bytes > this.#compressed * ratio)) {
+      throw new BoxError(
+        "layer-limit",
+        `Cannot extract the layer: ${this.#compressed} bytes of it make more than ${this.#bytes}`,
+      );
+    }
+    this.#inner.hasher.update(chunk);
+    this.#reader.push(chunk);
+  }
+
+  finish(): LayerResult {
+    // With a digest to go by, a missing end marker is a habit of the writer; without one it may be a cut stream.
+    this.#reader.finish(this.#digest === undefined && this.#diffId === undefined ? "required" : "optional");
+    if (this.#outer !== undefined) verify(this.#outer, this.#digest, "layer's digest");
+    const diffId = verify(this.#inner, this.#diffId, "layer's content");
+    this.#extractor.finish();
+    const { entries, isRootOpaque } = this.#extractor;
+    return { diffId, bytes: this.#bytes, entries, isRootOpaque };
+  }
+
+  [Symbol.dispose](): void {
+    this.#extractor[Symbol.dispose]();
+  }
 }
 
 interface Hash {

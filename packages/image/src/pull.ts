@@ -5,17 +5,16 @@ import { commitLayers, makeLayerDirectory, missingLayers, type PreparedLayer } f
 import { type Digest, parseDigest, quote } from "./digest.ts";
 import { fetchDocuments } from "./documents.ts";
 import { lockForWriting } from "./garbage.ts";
-import { extractLayer } from "./layer.ts";
+import { LayerThreads } from "./layer-threads.ts";
 import { type Descriptor, parseConfig } from "./manifest.ts";
 import { formatPlatform, hostPlatform, type Platform, parsePlatform, platformDistance } from "./platform.ts";
+import { unpackBlob, unpackDownload } from "./pull-unpack.ts";
 import { formatReference, parseReference, repositoryName } from "./reference.ts";
 import { openRepository, type RegistryOptions, type Repository } from "./registry.ts";
 import { removeTree, removeTreeSync } from "./storage/remove.ts";
 import { getImage, type Image, type ImageStore, recordImage } from "./store.ts";
 
 const PARALLEL_LAYERS = 3;
-/** Rest of a broken layer that is still read, to say that its digest is wrong rather than what gzip thinks of it. */
-const DRAIN_MAX = 256 << 20;
 
 /** `waiting` for another process, `downloading` and unpacking at once, `extracting` what is here, `exists` needs nothing. */
 export type PullPhase = "waiting" | "downloading" | "extracting" | "done" | "exists";
@@ -78,12 +77,13 @@ export async function pullImage(store: ImageStore, text: string, options: PullOp
   if (digest === documents.manifestDigest) checkPlatform(text, config.platform, wanted);
 
   using _writing = await lockForWriting(store, options.signal);
+  using threads = new LayerThreads();
   const written = documents.blobs.filter((blob) => writeBlob(store, blob.digest, blob.bytes));
   const work = documents.manifest.layers.map((descriptor, index) => ({
     descriptor,
     diffId: config.diffIds[index] as Digest,
   }));
-  const fetched = await fetchLayers({ store, repository, options }, work);
+  const fetched = await fetchLayers({ store, repository, options, threads }, work);
   if (!fetched && written.length > 0) await commitLayers(store, [], config.diffIds);
   recordImage(
     store,
@@ -128,6 +128,7 @@ interface Context {
   readonly store: ImageStore;
   readonly repository: Repository;
   readonly options: PullOptions;
+  readonly threads: LayerThreads;
 }
 
 interface Work {
@@ -151,6 +152,8 @@ async function fetchLayers(context: Context, layers: readonly Work[]): Promise<b
     if (wanted.includes(work.diffId)) missing.push(work);
     else report(options, work, "exists", work.descriptor.size);
   }
+  // The largest first: nothing is worse than to begin it last, with all other threads done.
+  missing.sort((a, b) => b.descriptor.size - a.descriptor.size);
   const theirs: Work[] = [];
   const ours = await inParallel(missing, options.signal, async (work, signal) => {
     const ingest = tryIngest(store, work.descriptor.digest);
@@ -202,7 +205,7 @@ function dispose(layers: readonly Prepared[]): void {
 
 /** Downloads and unpacks one layer, or finds that it was done meanwhile. Owns `ingest`. */
 async function prepare(
-  { store, repository, options }: Context,
+  { store, repository, options, threads }: Context,
   work: Work,
   diffIds: readonly Digest[],
   ingest: Ingest,
@@ -221,28 +224,30 @@ async function prepare(
     for (;;) {
       const stored = hasBlob(store, digest);
       const resumed = stored || fstatSync(ingest.fd.raw).size > 0;
-      const bytes = stored
-        ? undefined
-        : download({
-            repository,
-            descriptor,
-            ingest,
-            options,
-            onBytes: (current) => report(options, work, "downloading", current),
-          });
-      const source = bytes && { bytes, failure: undefined as unknown };
+      const unpack = { mediaType: descriptor.mediaType, directory, diffId };
       try {
-        const result = await extractLayer({
-          blob: source === undefined ? blobPath(store, digest) : watched(source),
-          mediaType: descriptor.mediaType,
-          directory,
-          digest,
-          diffId,
-          ...(signal && { signal }),
-          ...(stored && { onProgress: (current: number) => report(options, work, "extracting", current) }),
-        });
-        // A layer's tar may end before its blob does: the rest counts for the digest, too.
-        if (source !== undefined) await drain(source);
+        const result = stored
+          ? await unpackBlob({
+              threads,
+              path: blobPath(store, digest),
+              unpack: { ...unpack, digest },
+              signal,
+              onProgress: (current) => report(options, work, "extracting", current),
+            })
+          : await unpackDownload({
+              threads,
+              bytes: download({
+                repository,
+                descriptor,
+                ingest,
+                options,
+                onBytes: (current) => report(options, work, "downloading", current),
+              }),
+              fd: ingest.fd.raw,
+              size,
+              unpack,
+              signal,
+            });
         report(options, work, "done", size);
         if (stored) dropIngest(ingest);
         return {
@@ -258,12 +263,11 @@ async function prepare(
         };
       } catch (error) {
         signal?.throwIfAborted();
-        const cause = await trueCause(error, source, size - fstatSync(ingest.fd.raw).size);
-        if (isFromRegistry(cause)) throw cause;
+        if (isFromRegistry(error)) throw error;
         // What is here is worth nothing: were it kept, every later pull would stumble over it again.
         ftruncateSync(ingest.fd.raw, 0);
         if (stored) rmSync(blobPath(store, digest), { force: true });
-        if (!resumed) throw cause;
+        if (!resumed) throw error;
         await removeTree(directory);
         directory = makeLayerDirectory(store);
       }
@@ -273,48 +277,6 @@ async function prepare(
     if (fstatSync(ingest.fd.raw).size === 0) dropIngest(ingest);
     else ingest.fd.close();
     throw error;
-  }
-}
-
-interface Source {
-  readonly bytes: AsyncGenerator<Uint8Array>;
-  /** What the download itself threw: the extractor may tell it in other words. */
-  failure: unknown;
-}
-
-/** The download as the extractor sees it: giving up on it does not end it, so that its digest can still be told. */
-function watched(source: Source): AsyncIterable<Uint8Array> {
-  return {
-    [Symbol.asyncIterator]: () => ({
-      async next() {
-        try {
-          return await source.bytes.next();
-        } catch (error) {
-          source.failure = error;
-          throw error;
-        }
-      },
-    }),
-  };
-}
-
-async function drain({ bytes }: Source): Promise<void> {
-  while ((await bytes.next()).done !== true) {
-    // Its bytes are hashed on their way.
-  }
-}
-
-/** When unpacking fails because the bytes are wrong, the digest is the story, not gzip's complaint. */
-async function trueCause(error: unknown, source: Source | undefined, left: number): Promise<unknown> {
-  if (source === undefined) return error;
-  if (source.failure !== undefined) return source.failure;
-  try {
-    if (left <= DRAIN_MAX) await drain(source);
-    return error;
-  } catch (cause) {
-    return cause instanceof BoxError && cause.code === "blob-corrupt" ? cause : error;
-  } finally {
-    await source.bytes.return(undefined);
   }
 }
 

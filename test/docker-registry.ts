@@ -1,0 +1,56 @@
+/** Debian's docker-registry on a loopback port, for tests and benchmarks. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+export interface Registry extends AsyncDisposable {
+  /** `127.0.0.1:PORT` */
+  readonly host: string;
+}
+
+/** Starts a registry with an empty store of its own. */
+export async function startRegistry(): Promise<Registry> {
+  const directory = mkdtempSync(join(tmpdir(), "bb-registry-"));
+  const port = await freePort();
+  const config = `version: 0.1
+storage: { filesystem: { rootdirectory: ${directory}/data }, delete: { enabled: true } }
+http: { addr: "127.0.0.1:${port}" }
+log: { level: error }
+`;
+  await Bun.write(join(directory, "config.yml"), config);
+  const child = Bun.spawn(["docker-registry", "serve", join(directory, "config.yml")], {
+    stdio: ["ignore", "ignore", "ignore"],
+  });
+  const host = `127.0.0.1:${port}`;
+  const deadline = performance.now() + 10_000;
+  while (!(await answers(host))) {
+    if (performance.now() > deadline) throw new Error("docker-registry does not answer");
+    await Bun.sleep(20);
+  }
+  return {
+    host,
+    async [Symbol.asyncDispose]() {
+      child.kill();
+      await child.exited;
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+async function answers(host: string): Promise<boolean> {
+  try {
+    return (await fetch(`http://${host}/v2/`)).ok;
+  } catch {
+    return false;
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  if (address === null || typeof address === "string") throw new Error("No port");
+  return address.port;
+}
