@@ -189,10 +189,9 @@ export class Directories implements Disposable {
 
   /**
    * Forgets what paths mean: the tree changed in a way that may have changed it. The descriptor that `get` gave last
-   * stays open until the next `get`, for whoever is still at work in it.
+   * stays open until the next `get`, for whoever is still at work in it, however often this is called meanwhile.
    */
   forget(): void {
-    this.#closeStale();
     for (const fd of this.#cache.values()) {
       if (fd === this.#lastFd) this.#stale = fd;
       else closeSync(fd);

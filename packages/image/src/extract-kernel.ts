@@ -83,6 +83,10 @@ export function isDirectory(): boolean {
   return (found.mode & S_IFMT) === S_IF.DIR;
 }
 
+export function isFile(): boolean {
+  return (found.mode & S_IFMT) === S_IF.REG;
+}
+
 /** The target of a symlink; a number is -errno, `EINVAL` when `name` is none. */
 export function readLink(directory: number, name: string): string | number {
   const length = attempt("readlinkat", directory, path(name), address + RESULT, RESULT_BYTES);

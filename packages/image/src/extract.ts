@@ -13,6 +13,7 @@ import {
   check,
   found,
   isDirectory,
+  isFile,
   lookUp,
   OPEN_DIRECTORY,
   path,
@@ -267,6 +268,7 @@ export class Extractor implements TarSink, Disposable {
   #makeDirectory(entry: TarEntry, parent: number, leaf: string, where: string): void {
     const mode = entry.mode & 0o777;
     const made = attempt("mkdirat", parent, path(leaf), mode);
+    let hasReplaced = false;
     if (made === -ERRNO.EEXIST) {
       check(lookUp(parent, leaf), "statx", where);
       if (found.isWhiteout) {
@@ -274,19 +276,28 @@ export class Extractor implements TarSink, Disposable {
       } else if (!isDirectory()) {
         this.#remove(parent, leaf, where);
         check(attempt("mkdirat", parent, path(leaf), mode), "mkdirat", where);
+        hasReplaced = true;
       }
     } else {
       check(made, "mkdirat", where);
     }
-    if (entry.xattrs !== undefined) {
-      const fd = check(openChild(parent, leaf), "openat", where);
-      try {
-        this.#setXattrs(fd, entry, where);
-      } finally {
-        closeSync(fd);
-      }
+    if (entry.xattrs === undefined && !hasReplaced) {
+      this.#makePending(where, entry);
+      return;
     }
-    this.#makePending(where, entry);
+    const fd = check(openChild(parent, leaf), "openat", where);
+    try {
+      this.#setXattrs(fd, entry, where);
+      if (hasReplaced) {
+        // It may have taken the place of a link that its own path leads through: then that path is another's by now.
+        settleDirectory(fd, entry, where);
+        this.#settleEarly();
+      } else {
+        this.#makePending(where, entry);
+      }
+    } finally {
+      closeSync(fd);
+    }
   }
 
   #makeSymlink(entry: TarEntry, parent: number, leaf: string, where: string): void {
@@ -388,12 +399,11 @@ export class Extractor implements TarSink, Disposable {
 
   /** Clears the way for another type of the same name. */
   #remove(parent: number, leaf: string, where: string): void {
+    // Paths of what is pending may lead through a link that goes, or to a directory by another name.
+    if (lookUp(parent, leaf) === 0 && !isFile()) this.#settleEarly();
     removeTree(parent, leaf, where);
     // It may have been part of cached paths.
     this.#directories.forget();
-    for (const name of this.#pending.keys()) {
-      if (name === where || name.startsWith(`${where}/`)) this.#pending.delete(name);
-    }
   }
 
   #makeImplied(parent: number, name: string, where: string): void {
@@ -413,7 +423,11 @@ export class Extractor implements TarSink, Disposable {
     if (!this.#pending.delete(where)) this.#pendingCharacters += where.length + 64;
     const { uid, gid, mode, mtime, mtimeNs } = entry;
     this.#pending.set(where, { uid, gid, mode: mode & 0o7777, mtime, mtimeNs });
-    if (this.#pendingCharacters < this.#limits.pendingCharacters) return;
+    if (this.#pendingCharacters >= this.#limits.pendingCharacters) this.#settleEarly();
+  }
+
+  /** From now on a directory's attributes are kept, by the path that it is opened by, when something is put into it. */
+  #settleEarly(): void {
     this.#settle();
     this.#settledEarly = true;
     this.#chownAlways = true;
@@ -429,7 +443,7 @@ export class Extractor implements TarSink, Disposable {
   }
 
   #settle(): void {
-    for (const [where, { uid, gid, mode, mtime, mtimeNs }] of this.#pending) {
+    for (const [where, pending] of this.#pending) {
       const slash = where.lastIndexOf("/");
       const parent = this.#directories.open(slash < 0 ? "" : where.slice(0, slash));
       // A later entry may have put something else in its place.
@@ -438,9 +452,7 @@ export class Extractor implements TarSink, Disposable {
       closeSync(parent);
       if (fd < 0) continue;
       try {
-        if (uid !== 0 || gid !== 0) check(attempt("fchown", fd, uid, gid), "fchown", where);
-        check(attempt("fchmod", fd, mode), "fchmod", where);
-        check(setMtime(fd, undefined, mtime, mtimeNs), "utimensat", where);
+        settleDirectory(fd, pending, where);
       } finally {
         closeSync(fd);
       }
@@ -448,6 +460,13 @@ export class Extractor implements TarSink, Disposable {
     this.#pending.clear();
     this.#pendingCharacters = 0;
   }
+}
+
+function settleDirectory(fd: number, { uid, gid, mode, mtime, mtimeNs }: Pending, where: string): void {
+  // Also for root's: a directory made in one that was settled with its setgid bit has that one's group.
+  check(attempt("fchown", fd, uid, gid), "fchown", where);
+  check(attempt("fchmod", fd, mode & 0o7777), "fchmod", where);
+  check(setMtime(fd, undefined, mtime, mtimeNs), "utimensat", where);
 }
 
 /** Attributes that mean something to the host's kernel stay out: overlay's own above all, and labels of another host. */
