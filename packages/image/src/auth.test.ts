@@ -1,10 +1,6 @@
 import { afterAll, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import fc from "fast-check";
 import { checkRealm, mayReceivePassword, parseChallenges } from "./auth.ts";
-import { readCredentials } from "./credentials.ts";
 import { parseReference } from "./reference.ts";
 import { openRepository } from "./registry.ts";
 import { makeLayer, publish, startRegistry } from "./registry-fixture.ts";
@@ -165,25 +161,4 @@ test("a registry that wants a password gets it at its own origin, and not where 
   const answer = await repository.blob(image.config, 0);
   expect(new TextDecoder().decode(await answer.read(10))).toBe("blob");
   expect(seen).toEqual([null]);
-});
-
-test("readCredentials() reads what Docker wrote, and takes nothing from a broken file", () => {
-  const directory = mkdtempSync(join(tmpdir(), "bantubox-auth-"));
-  const file = join(directory, "config.json");
-  const auth = btoa("me:pass:word");
-  try {
-    expect(readCredentials("docker.io", file)).toBeUndefined();
-    const auths = { "https://index.docker.io/v1/": { auth }, "r.example.org:5000": { auth }, "helper.example.org": {} };
-    writeFileSync(file, JSON.stringify({ auths, credHelpers: { "helper.example.org": "x" } }));
-    expect(readCredentials("docker.io", file)).toEqual({ username: "me", password: "pass:word" });
-    expect(readCredentials("r.example.org:5000", file)).toEqual({ username: "me", password: "pass:word" });
-    expect(readCredentials("r.example.org", file)).toBeUndefined();
-    expect(readCredentials("helper.example.org", file)).toBeUndefined();
-    for (const broken of ["", "null", "[]", '{"auths":3}', '{"auths":{"docker.io":null}}']) {
-      writeFileSync(file, broken);
-      expect(readCredentials("docker.io", file)).toBeUndefined();
-    }
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
 });

@@ -1,61 +1,78 @@
-import { readFileSync } from "node:fs";
-import { homedir } from "node:os";
-import { join } from "node:path";
-import { isErrno } from "@bantubox/ffi";
 import type { Credentials } from "./auth.ts";
-
-const FILE_MAX = 1 << 20;
+import { eraseFromHelper, getFromHelper, storeInHelper } from "./credential-helper.ts";
+import {
+  authKey,
+  type DockerConfig,
+  dockerConfigPath,
+  readDockerConfig,
+  registryOfKey,
+  writeAuth,
+} from "./docker-config.ts";
 
 /**
- * What Docker's `config.json` keeps for a registry. Only passwords in the file itself: those of a
- * credential helper are not asked for, and then the registry is spoken to anonymously.
+ * Who we are at a registry, as Docker's `config.json` has it: its own helper, or the helper for all, or the file.
  *
  * @param domain As in references: `docker.io`, `localhost:5000`.
+ * @throws {BoxError} `docker-config-invalid`, `credential-helper`
  */
-export function readCredentials(domain: string, file = dockerConfigPath()): Credentials | undefined {
-  let text: string;
-  try {
-    const bytes = readFileSync(file);
-    if (bytes.length > FILE_MAX) return undefined;
-    text = bytes.toString();
-  } catch (error) {
-    if (isErrno(error, "ENOENT", "ENOTDIR", "EACCES")) return undefined;
-    throw error;
-  }
-  const auths = readAuths(text);
-  if (auths === undefined) return undefined;
-  for (const [key, value] of Object.entries(auths)) {
-    if (registryOfKey(key) !== domain || typeof value !== "object" || value === null) continue;
-    const { auth } = value as Record<string, unknown>;
-    if (typeof auth !== "string") continue;
-    const decoded = Buffer.from(auth, "base64").toString();
+export async function readCredentials(domain: string, file = dockerConfigPath()): Promise<Credentials | undefined> {
+  const config = readDockerConfig(file);
+  if (config === undefined) return undefined;
+  const helper = helperOf(config, domain);
+  if (helper !== undefined) return await getFromHelper(helper, authKey(domain));
+  for (const [key, { auth, identitytoken }] of Object.entries(config.auths)) {
+    if (registryOfKey(key) !== domain) continue;
+    if (identitytoken !== undefined) return { identityToken: identitytoken };
+    const decoded = Buffer.from(auth ?? "", "base64").toString();
     const colon = decoded.indexOf(":");
     if (colon > 0) return { username: decoded.slice(0, colon), password: decoded.slice(colon + 1).replace(/\0+$/, "") };
   }
   return undefined;
 }
 
-function dockerConfigPath(): string {
-  const { DOCKER_CONFIG } = process.env;
-  return join(
-    DOCKER_CONFIG === undefined || DOCKER_CONFIG === "" ? join(homedir(), ".docker") : DOCKER_CONFIG,
-    "config.json",
-  );
-}
-
-function readAuths(text: string): object | undefined {
-  try {
-    const config: unknown = JSON.parse(text);
-    if (typeof config !== "object" || config === null || !("auths" in config)) return undefined;
-    return typeof config.auths === "object" && config.auths !== null ? config.auths : undefined;
-  } catch {
-    // A broken file of another program's makes us anonymous, not unable to pull.
+/**
+ * Keeps who we are at a registry: with the helper that `config.json` names for it, or in that file itself.
+ *
+ * @returns The file, if it holds the password now, readable for whoever may read the file.
+ */
+export async function writeCredentials(
+  domain: string,
+  credentials: Credentials,
+  file = dockerConfigPath(),
+): Promise<string | undefined> {
+  const helper = helperOf(readDockerConfig(file), domain);
+  if (helper !== undefined) {
+    await storeInHelper(helper, authKey(domain), credentials);
+    // Docker lists there what a helper knows.
+    writeAuth(domain, {}, file);
     return undefined;
   }
+  if ("identityToken" in credentials) writeAuth(domain, { identitytoken: credentials.identityToken }, file);
+  else {
+    const { username, password } = credentials;
+    writeAuth(domain, { auth: Buffer.from(`${username}:${password}`).toString("base64") }, file);
+  }
+  return file;
 }
 
-/** Docker writes `https://index.docker.io/v1/` for its Hub and bare hosts for the rest; older files have addresses. */
-function registryOfKey(key: string): string {
-  const host = key.replace(/^https?:\/\//, "").replace(/\/.*$/, "");
-  return host === "index.docker.io" || host === "registry-1.docker.io" ? "docker.io" : host;
+/** Forgets who we are at a registry. @returns Whether anything was known. */
+export async function removeCredentials(domain: string, file = dockerConfigPath()): Promise<boolean> {
+  const config = readDockerConfig(file);
+  const helper = helperOf(config, domain);
+  let known = false;
+  if (helper !== undefined) {
+    known = (await getFromHelper(helper, authKey(domain))) !== undefined;
+    if (known) await eraseFromHelper(helper, authKey(domain));
+  }
+  if (config === undefined || !Object.keys(config.auths).some((key) => registryOfKey(key) === domain)) return known;
+  writeAuth(domain, undefined, file);
+  return true;
+}
+
+function helperOf(config: DockerConfig | undefined, domain: string): string | undefined {
+  if (config === undefined) return undefined;
+  for (const [key, helper] of Object.entries(config.credHelpers)) {
+    if (registryOfKey(key) === domain && helper !== "") return helper;
+  }
+  return config.credsStore === "" ? undefined : config.credsStore;
 }

@@ -1,5 +1,6 @@
 import { BoxError } from "@bantubox/ffi";
 import { quote } from "./digest.ts";
+import { proxyFor } from "./proxy.ts";
 
 /** How one registry is spoken to. Times are in milliseconds. */
 export interface HttpSettings {
@@ -13,7 +14,17 @@ export interface HttpSettings {
   readonly tries: number;
   /** Whether certificates are checked. */
   readonly verifyTls: boolean;
+  /** Authorities to trust besides the usual ones, and what we show of ourselves. */
+  readonly certificates?: Certificates | undefined;
   readonly signal?: AbortSignal | undefined;
+}
+
+/** In PEM. */
+export interface Certificates {
+  /** Every authority that is trusted; the usual ones when absent. */
+  readonly ca?: readonly string[] | undefined;
+  readonly cert?: string | undefined;
+  readonly key?: string | undefined;
 }
 
 export const HTTP_DEFAULTS: HttpSettings = {
@@ -24,12 +35,18 @@ export const HTTP_DEFAULTS: HttpSettings = {
   verifyTls: true,
 };
 
+type Method = "GET" | "HEAD" | "POST" | "PUT" | "PATCH";
+
 export interface Request {
   readonly url: URL;
-  readonly method?: "GET" | "HEAD";
+  readonly method?: Method;
   readonly headers?: Readonly<Record<string, string>>;
+  /** Sent again with every try and redirect; a function makes a stream anew each time. */
+  readonly body?: Uint8Array | (() => AsyncIterable<Uint8Array>) | undefined;
   /** Goes to `url`'s own origin only, never along with a redirect elsewhere. */
   readonly authorization?: string | undefined;
+  /** The body is for `url`'s own origin only: a redirect elsewhere is refused. */
+  readonly isSecret?: boolean;
 }
 
 /** A response whose body is read at most once, under limits. */
@@ -157,13 +174,26 @@ async function follow(request: Request, settings: HttpSettings): Promise<Answer>
   for (let hop = 0; hop <= REDIRECTS; hop++) {
     checkScheme(url);
     const headers = { ...request.headers, ...(authorization !== undefined && { Authorization: authorization }) };
-    const answer = await once(url, request.method ?? "GET", headers, settings);
+    const answer = await once({ ...request, url, headers }, settings);
     const location = REDIRECT_STATUS.has(answer.status) ? answer.headers.get("location") : null;
     if (location === null) return answer;
     answer.discard();
-    url = resolveRedirect(url, location, request.url);
+    if (!mayFollow(request.method ?? "GET", answer.status)) {
+      throw new BoxError(
+        "registry-redirect",
+        `Cannot follow the redirect of ${quote(url.host)}: it would turn ${request.method} into something else`,
+      );
+    }
+    url = resolveLocation(url, location, request.url);
+    if (url.origin === request.url.origin) continue;
     // For good: a redirect back from elsewhere is still a stranger's wish.
-    if (url.origin !== request.url.origin) authorization = undefined;
+    authorization = undefined;
+    if (request.isSecret === true) {
+      throw new BoxError(
+        "registry-redirect",
+        `Cannot follow the redirect of ${quote(request.url.host)}: what was sent is for itself alone`,
+      );
+    }
   }
   throw new BoxError(
     "registry-redirect",
@@ -171,7 +201,19 @@ async function follow(request: Request, settings: HttpSettings): Promise<Answer>
   );
 }
 
-function resolveRedirect(from: URL, location: string, first: URL): URL {
+/** 301 to 303 make a GET of what wrote something; only 307 and 308 keep the request as it is. */
+function mayFollow(method: Method, status: number): boolean {
+  return method === "GET" || method === "HEAD" || status === 307 || status === 308;
+}
+
+/**
+ * Where a `Location` header leads: an address that may be asked, though not with what belongs to another origin.
+ *
+ * @param from Whose answer it was.
+ * @param first What we asked of our own accord: who sends us to this machine must be on it.
+ * @throws {BoxError} `registry-redirect`
+ */
+export function resolveLocation(from: URL, location: string, first = from): URL {
   const refuse = (why: string) =>
     new BoxError("registry-redirect", `Cannot follow the redirect of ${quote(from.host)}: ${why}`);
   if (!URL.canParse(location, from.href)) throw refuse(`${quote(location)} is no address`);
@@ -191,19 +233,15 @@ function checkScheme(url: URL): void {
   throw new BoxError("registry-redirect", `Cannot ask ${quote(url.href)}: it is neither http nor https`);
 }
 
-async function once(
-  url: URL,
-  method: "GET" | "HEAD",
-  headers: Record<string, string>,
-  settings: HttpSettings,
-): Promise<Answer> {
+async function once({ url, method = "GET", headers, body }: Request, settings: HttpSettings): Promise<Answer> {
   const controller = new AbortController();
   const stop = () => controller.abort(settings.signal?.reason);
   if (settings.signal?.aborted === true) stop();
   settings.signal?.addEventListener("abort", stop, { once: true });
   const release = () => settings.signal?.removeEventListener("abort", stop);
   const timer = setTimeout(() => controller.abort(new Error("no answer")), settings.connectMs);
-  if (isLocalLiteral(url.hostname)) exemptFromProxy(url.hostname);
+  const proxy = isLocalLiteral(url.hostname) ? undefined : proxyFor(url, process.env);
+  if (proxy === undefined) exemptFromProxy(url.hostname);
   let response: Response;
   try {
     response = await fetch(url.href, {
@@ -214,7 +252,9 @@ async function once(
       // Digests are of the bytes that were sent, and a body that inflates has no limit that means anything.
       decompress: false,
       // Said outright: NODE_TLS_REJECT_UNAUTHORIZED=0 in an environment must not turn it off.
-      tls: { rejectUnauthorized: settings.verifyTls },
+      tls: { ...tlsOptions(settings), rejectUnauthorized: settings.verifyTls },
+      ...(proxy !== undefined && { proxy }),
+      ...(body !== undefined && { body: body instanceof Uint8Array ? body : toStream(body()) }),
     });
   } catch (error) {
     release();
@@ -276,8 +316,34 @@ async function once(
   };
 }
 
+function tlsOptions({ certificates }: HttpSettings): { ca?: string[]; cert?: string; key?: string } {
+  if (certificates === undefined) return {};
+  const { ca, cert, key } = certificates;
+  return {
+    ...(ca !== undefined && { ca: [...ca] }),
+    ...(cert !== undefined && { cert }),
+    ...(key !== undefined && { key }),
+  };
+}
+
+/** fetch() takes what it is given only so fast as the other end takes it. */
+function toStream(chunks: AsyncIterable<Uint8Array>): ReadableStream<Uint8Array> {
+  const iterator = chunks[Symbol.asyncIterator]();
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const { done, value } = await iterator.next();
+      if (done === true) controller.close();
+      // A copy: sources use their buffers again, and fetch() keeps what it has not sent yet.
+      else controller.enqueue(value.slice());
+    },
+    async cancel() {
+      await iterator.return?.();
+    },
+  });
+}
+
 /**
- * Bun sends even loopback to HTTP_PROXY, which no other program does, and its `proxy` option cannot say "none".
+ * Bun reads HTTP_PROXY itself, even for loopback, and its `proxy` option cannot say "none".
  * It reads the list of exceptions at each call.
  */
 function exemptFromProxy(host: string): void {

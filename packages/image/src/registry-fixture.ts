@@ -5,7 +5,11 @@ import { OCI_CONFIG, OCI_MANIFEST } from "./manifest.ts";
 import { hostPlatform } from "./platform.ts";
 
 /** What a test makes of a request: a response of its own, or undefined for the true one. */
-export type Mischief = (request: Request, path: string, count: number) => Response | Promise<Response> | undefined;
+export type Mischief = (
+  request: Request,
+  path: string,
+  count: number,
+) => Response | undefined | Promise<Response | undefined>;
 
 export interface TestRegistry extends AsyncDisposable {
   readonly port: number;
@@ -17,6 +21,8 @@ export interface TestRegistry extends AsyncDisposable {
   /** Manifests by `repository:tag` and by digest. */
   readonly manifests: Map<string, { readonly type: string; readonly bytes: Uint8Array }>;
   mischief: Mischief | undefined;
+  /** Bytes of uploads that have not ended, by their number. */
+  readonly uploads: Map<string, Buffer>;
   /** An answer that announces more bytes than these and then closes the connection. Comes by a redirect to another port. */
   cut(bytes: Uint8Array, announced: number): Response;
 }
@@ -27,10 +33,12 @@ export function startRegistry(): TestRegistry {
   const manifests: TestRegistry["manifests"] = new Map();
   const requests: string[] = [];
   const counts = new Map<string, number>();
+  const uploads = new Map<string, Buffer>();
   const server: Server<undefined> = Bun.serve({
     hostname: "127.0.0.1",
     port: 0,
     idleTimeout: 60,
+    maxRequestBodySize: 2 ** 32,
     async fetch(request) {
       const path = new URL(request.url).pathname;
       const key = `${request.method} ${path}`;
@@ -60,10 +68,28 @@ export function startRegistry(): TestRegistry {
     },
   });
 
-  function serve(request: Request, path: string): Response {
+  async function serve(request: Request, path: string): Promise<Response> {
+    const upload = /^\/v2\/(.+)\/blobs\/uploads\/([0-9]*)$/.exec(path);
+    if (upload !== null) return await serveUpload(request, upload[1] ?? "", upload[2] ?? "");
+    const list = /^\/v2\/(.+)\/tags\/list$/.exec(path);
+    if (list !== null) {
+      const prefix = `${list[1]}:`;
+      const names = [...manifests.keys()].filter((name) => name.startsWith(prefix) && !name.startsWith("sha256:"));
+      return Response.json({ name: list[1], tags: names.map((name) => name.slice(prefix.length)).sort() });
+    }
     const manifest = /^\/v2\/(.+)\/manifests\/(.+)$/.exec(path);
     if (manifest !== null) {
       const [, repository, what = ""] = manifest;
+      if (request.method === "PUT") {
+        const type = request.headers.get("content-type") ?? "";
+        const digest = putManifest(
+          registry,
+          `${repository}:${what}`,
+          type,
+          new Uint8Array(await request.arrayBuffer()),
+        );
+        return new Response(null, { status: 201, headers: { "Docker-Content-Digest": digest } });
+      }
       const found = manifests.get(what.startsWith("sha256:") ? what : `${repository}:${what}`);
       if (found === undefined) return missing("MANIFEST_UNKNOWN", "manifest unknown");
       const headers = { "Content-Type": found.type, "Docker-Content-Digest": sha256(found.bytes) };
@@ -74,6 +100,41 @@ export function startRegistry(): TestRegistry {
     return serveBlob(request, blob);
   }
 
+  /** What the specification says of uploads; parts must come in order. */
+  async function serveUpload(request: Request, repository: string, id: string): Promise<Response> {
+    const answer = (status: number, key = id, more: Record<string, string> = {}) => {
+      const location = `/v2/${repository}/blobs/uploads/${key}?_state=a%2Bb`;
+      const have = uploads.get(key)?.length ?? 0;
+      return new Response(null, {
+        status,
+        headers: { Location: location, Range: `0-${Math.max(have - 1, 0)}`, ...more },
+      });
+    };
+    if (request.method === "POST") {
+      const key = String(++uploadCount);
+      uploads.set(key, Buffer.alloc(0));
+      return answer(202, key);
+    }
+    const have = uploads.get(id);
+    if (have === undefined) return missing("BLOB_UPLOAD_UNKNOWN", "upload unknown");
+    if (request.method === "GET") return answer(204);
+    const body = Buffer.from(await request.arrayBuffer());
+    const range = request.headers.get("content-range");
+    if (range !== null && range !== `${have.length}-${have.length + body.length - 1}`) return answer(416);
+    const bytes = Buffer.concat([have, body]);
+    if (request.method === "PATCH") {
+      uploads.set(id, bytes);
+      return answer(202);
+    }
+    const digest = new URL(request.url).searchParams.get("digest") ?? "";
+    if (new URL(request.url).searchParams.get("_state") !== "a+b") return new Response("state", { status: 400 });
+    uploads.delete(id);
+    if (sha256(bytes) !== digest) return Response.json({ errors: [{ code: "DIGEST_INVALID" }] }, { status: 400 });
+    blobs.set(digest, bytes);
+    return new Response(null, { status: 201, headers: { "Docker-Content-Digest": digest } });
+  }
+
+  let uploadCount = 0;
   const port = server.port ?? 0;
   const registry: TestRegistry = {
     port,
@@ -81,6 +142,7 @@ export function startRegistry(): TestRegistry {
     requests,
     blobs,
     manifests,
+    uploads,
     mischief: undefined,
     cut(bytes, announced) {
       const head = `HTTP/1.1 200 OK\r\nContent-Length: ${announced}\r\n\r\n`;
