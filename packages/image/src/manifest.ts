@@ -117,6 +117,13 @@ export function parseManifest(bytes: Uint8Array, contentType: string): Manifest 
   return { kind: "manifest", config: manifest.config, layers: manifest.layers };
 }
 
+/** What a manifest that is here is called where it is sent; many leave it to their `Content-Type`. */
+export function manifestType({ config }: Manifest, bytes: Uint8Array): string {
+  const { mediaType } = parseObject(bytes, "manifest");
+  if (typeof mediaType === "string") return mediaType;
+  return config.mediaType === DOCKER_CONFIG ? DOCKER_MANIFEST : OCI_MANIFEST;
+}
+
 /** The index's entry for a platform: the nearest variant, the first of equals. @throws {BoxError} `platform-missing` */
 export function selectPlatform({ manifests }: Index, wanted: Platform, name: string): Descriptor {
   let best: Descriptor | undefined;

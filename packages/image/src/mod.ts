@@ -1,17 +1,32 @@
+import type { Credentials } from "./auth.ts";
 import type { Garbage } from "./garbage.ts";
 import type { InitOptions } from "./init.ts";
+import type { InspectedManifest } from "./inspect-manifest.ts";
+import type { LoginResult } from "./login.ts";
 import type { PullOptions, PullResult } from "./pull.ts";
+import type { PulledTags } from "./pull-tags.ts";
+import type { PushOptions, PushResult } from "./push.ts";
+import type { RegistryOptions } from "./registry.ts";
 import type { Removed, RemoveOptions } from "./remove.ts";
+import type { FoundImage, SearchOptions } from "./search.ts";
 import { type Image, type ImageStore, layersDirectory } from "./store.ts";
 
 export type { Credentials } from "./auth.ts";
+export type { Compression } from "./compress.ts";
 export type { Garbage } from "./garbage.ts";
 export type { InitOptions } from "./init.ts";
+export type { InspectedManifest } from "./inspect-manifest.ts";
 export { type ImageSummary, listImages } from "./list.ts";
+export type { LoginResult } from "./login.ts";
 export { markImages } from "./marker.ts";
 export type { PullOptions, PullPhase, PullProgress, PullResult } from "./pull.ts";
+export type { PulledTags } from "./pull-tags.ts";
+export type { PushOptions, PushProgress, PushResult } from "./push.ts";
+export type { PushPhase } from "./push-layer.ts";
 export { familiarName, formatReference, parseReference, type Reference } from "./reference.ts";
+export type { RegistryOptions } from "./registry.ts";
 export type { Removed, RemoveOptions } from "./remove.ts";
+export type { FoundImage, SearchOptions } from "./search.ts";
 export {
   createImageTables,
   type DriverName,
@@ -33,6 +48,56 @@ export {
 /** Brings an image from its registry; see pull.ts. */
 export async function pullImage(store: ImageStore, name: string, options?: PullOptions): Promise<PullResult> {
   return (await import("./pull.ts")).pullImage(store, name, options);
+}
+
+/** Brings every tag of a repository; see pull-tags.ts. */
+export async function pullAllTags(store: ImageStore, name: string, options?: PullOptions): Promise<PulledTags> {
+  return (await import("./pull-tags.ts")).pullAllTags(store, name, options);
+}
+
+/** Brings an image to a registry; see push.ts. */
+export async function pushImage(store: ImageStore, name: string, options?: PushOptions): Promise<PushResult> {
+  return (await import("./push.ts")).pushImage(store, name, options);
+}
+
+/** Brings every tag of a repository that is here to its registry; see push.ts. */
+export async function pushAllTags(store: ImageStore, name: string, options?: PushOptions): Promise<PushResult[]> {
+  return (await import("./push.ts")).pushAllTags(store, name, options);
+}
+
+/** Shows a registry who we are, and keeps that; see login.ts. */
+export async function login(
+  server: string | undefined,
+  credentials: Credentials,
+  options?: RegistryOptions,
+): Promise<LoginResult> {
+  return (await import("./login.ts")).login(server, credentials, options);
+}
+
+/** Shows a registry who we said to be before; see login.ts. */
+export async function loginAgain(
+  server: string | undefined,
+  options?: RegistryOptions,
+): Promise<{ readonly registry: string; readonly username: string } | undefined> {
+  return (await import("./login.ts")).loginAgain(server, options);
+}
+
+/** Forgets who we are at a registry; see login.ts. */
+export async function logout(server: string | undefined): Promise<{ registry: string; wasKnown: boolean }> {
+  return (await import("./login.ts")).logout(server);
+}
+
+/** Looks for images by name in a registry; see search.ts. */
+export async function searchImages(term: string, options?: SearchOptions): Promise<FoundImage[]> {
+  return (await import("./search.ts")).searchImages(term, options);
+}
+
+/** What a name stands for in its registry; see inspect-manifest.ts. */
+export async function inspectManifest(
+  name: string,
+  options?: RegistryOptions & { readonly verbose?: boolean | undefined },
+): Promise<InspectedManifest[]> {
+  return (await import("./inspect-manifest.ts")).inspectManifest(name, options);
 }
 
 /** Makes an image of a directory; see init.ts. */

@@ -51,10 +51,16 @@ export interface PullResult {
  * A pull that is killed leaves nothing that counts; the next one goes on with its downloads. Any number
  * of them may run at once: each layer is fetched by one, and the others wait for it.
  *
+ * @param opened The repository, if it has been spoken to before.
  * @throws {BoxError} `reference-invalid`, `registry-…`, `manifest-invalid`, `config-invalid`,
  *   `platform-missing`, `blob-corrupt` and what unpacking a layer throws.
  */
-export async function pullImage(store: ImageStore, text: string, options: PullOptions = {}): Promise<PullResult> {
+export async function pullImage(
+  store: ImageStore,
+  text: string,
+  options: PullOptions = {},
+  opened?: Repository,
+): Promise<PullResult> {
   const reference = parseReference(text);
   const name = formatReference(reference);
   const wanted = options.platform === undefined ? hostPlatform() : parsePlatform(options.platform);
@@ -64,7 +70,7 @@ export async function pullImage(store: ImageStore, text: string, options: PullOp
   const pinned = reference.digest === undefined ? undefined : parseDigest(reference.digest);
   if (known !== undefined && pinned === known) return upToDate(store, name, known);
 
-  const repository = openRepository(reference, options);
+  const repository = opened ?? openRepository(reference, options);
   const target = pinned ?? reference.tag ?? "latest";
   // Registries that count requests do not count HEAD.
   if (known !== undefined && (await repository.head(target)) === known) return upToDate(store, name, known);
