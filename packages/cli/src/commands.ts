@@ -17,9 +17,13 @@ export const commands: Readonly<Record<string, Load>> = {
   rename: () => import("./commands/rename.ts"),
   rm: () => import("./commands/rm.ts"),
   pull: () => import("./commands/pull.ts"),
+  push: () => import("./commands/push.ts"),
   init: () => import("./commands/init.ts"),
   images: () => import("./commands/images.ts"),
   rmi: () => import("./commands/rmi.ts"),
+  search: () => import("./commands/search.ts"),
+  login: () => import("./commands/login.ts"),
+  logout: () => import("./commands/logout.ts"),
   inspect: () => import("./commands/inspect.ts"),
   info: () => import("./commands/info.ts"),
   doctor: () => import("./commands/doctor.ts"),
@@ -52,10 +56,21 @@ export const groups: Readonly<Record<string, Readonly<Record<string, string | Lo
     remove: "rm",
     inspect: "inspect",
   },
-  image: { ls: "images", list: "images", pull: "pull", rm: "rmi", remove: "rmi", inspect: "inspect", init: "init" },
+  manifest: { inspect: () => import("./commands/manifest/inspect.ts") },
+  image: {
+    ls: "images",
+    list: "images",
+    pull: "pull",
+    push: "push",
+    rm: "rmi",
+    remove: "rmi",
+    inspect: "inspect",
+    init: "init",
+  },
 };
 
 export const groupSummaries: Readonly<Record<string, string>> = {
   container: "The commands for containers, as Docker groups them",
   image: "The commands for images, as Docker groups them",
+  manifest: "What registries say of images",
 };

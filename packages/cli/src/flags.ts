@@ -1,4 +1,5 @@
-import type { Flags } from "./command.ts";
+import type { RegistryOptions } from "@bantubox/core";
+import type { Flags, ParsedFlags } from "./command.ts";
 import { parseEnv } from "./values/env.ts";
 import { parseCpus, parseCpuset, parseInteger, parsePidsLimit } from "./values/number.ts";
 import { parseSize, parseSizeOrUnlimited } from "./values/size.ts";
@@ -63,6 +64,21 @@ export const processFlags = {
   workdir: { type: "string", short: "w", value: "DIR", description: "Directory to start in" },
   privileged: { type: "boolean", description: "All capabilities and devices, no protection" },
 } as const satisfies Flags;
+
+/** Of everything that speaks to a registry. */
+export const registryFlags = {
+  "tls-verify": {
+    type: "boolean",
+    description: "Check the registry's certificate (default: true, and http on loopback); false also allows http",
+  },
+  "cert-dir": { type: "string", value: "DIR", description: "Certificates of the registry: *.crt, *.cert, *.key" },
+} as const satisfies Flags;
+
+/** What `registryFlags` mean to the library. */
+export function registryOptions(flags: ParsedFlags<typeof registryFlags>): RegistryOptions {
+  const { "tls-verify": verifyTls, "cert-dir": certDirectory } = flags;
+  return { ...(verifyTls !== undefined && { verifyTls }), ...(certDirectory !== undefined && { certDirectory }) };
+}
 
 /** Of everything that lists. */
 export const listFlags = {

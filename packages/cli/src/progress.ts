@@ -1,4 +1,4 @@
-import type { PullProgress } from "@bantubox/core";
+import type { PullProgress, PushProgress } from "@bantubox/core";
 import { type Paint, painter } from "./color.ts";
 import { formatSize, shortId } from "./format.ts";
 import { writeOut } from "./output.ts";
@@ -14,26 +14,38 @@ interface Sample {
   readonly bytes: number;
 }
 
+type Progress = PullProgress | PushProgress;
+type Phase = Progress["phase"];
+
 interface Layer {
-  phase: PullProgress["phase"];
+  phase: Phase;
   current: number;
   total: number;
   readonly samples: Sample[];
 }
 
-/** Shows what a pull is doing until it is closed. */
+/** Shows what a pull or a push is doing until it is closed. */
 export interface ProgressView {
-  readonly onProgress: (progress: PullProgress) => void;
+  readonly onProgress: (progress: Progress) => void;
   [Symbol.dispose](): void;
 }
 
-const WORDS: Readonly<Record<PullProgress["phase"], string>> = {
+const WORDS: Readonly<Record<Phase, string>> = {
   waiting: "waiting for another pull",
   downloading: "downloading",
   extracting: "extracting",
   done: "done",
   exists: "already here",
+  queued: "waiting",
+  preparing: "preparing",
+  pushing: "pushing",
+  pushed: "pushed",
+  present: "already there",
+  mounted: "already there, in another repository",
 };
+/** During these, there are bytes to count. */
+const MOVING: ReadonlySet<Phase> = new Set<Phase>(["downloading", "extracting", "preparing", "pushing"]);
+const OVER: ReadonlySet<Phase> = new Set<Phase>(["done", "exists", "pushed", "present", "mounted"]);
 
 /** On a terminal one bar a layer, elsewhere one line for each step of a layer. */
 export function showProgress(): ProgressView {
@@ -42,7 +54,7 @@ export function showProgress(): ProgressView {
 
 /** One line when a layer starts and one when it is done. */
 export function lines(write: (text: string) => void): ProgressView {
-  const phases = new Map<string, PullProgress["phase"]>();
+  const phases = new Map<string, Phase>();
   return {
     onProgress({ layer, phase, total }) {
       if (phases.get(layer) === phase) return;
@@ -101,7 +113,7 @@ export interface View {
 export function formatLayer(digest: string, layer: Layer, { nowMs, columns, paint }: View): string {
   const id = shortId(digest);
   const total = formatSize(layer.total);
-  if (layer.phase !== "downloading" && layer.phase !== "extracting") {
+  if (!MOVING.has(layer.phase)) {
     return `${paint("sage", id)}  ${WORDS[layer.phase]}${isOver(layer.phase) ? ` ${total}` : ""}`;
   }
   const done = layer.total > 0 ? Math.min(1, layer.current / layer.total) : 0;
@@ -131,6 +143,6 @@ function addSample({ samples, current }: Layer, nowMs: number): void {
   while (samples.length > 2 && nowMs - (samples[0]?.atMs ?? nowMs) > SPEED_WINDOW_MS) samples.shift();
 }
 
-function isOver(phase: PullProgress["phase"]): boolean {
-  return phase === "done" || phase === "exists";
+function isOver(phase: Phase): boolean {
+  return OVER.has(phase);
 }

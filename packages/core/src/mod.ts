@@ -4,7 +4,25 @@
  * What a start needs is loaded at once; the rest when it is first called.
  */
 export { BoxError, isErrno } from "@bantubox/ffi";
-export type { ImageSummary, InitOptions, PullOptions, PullProgress, PullResult, Removed } from "@bantubox/image";
+export type {
+  Compression,
+  Credentials,
+  FoundImage,
+  ImageSummary,
+  InitOptions,
+  InspectedManifest,
+  LoginResult,
+  PulledTags,
+  PullOptions,
+  PullProgress,
+  PullResult,
+  PushOptions,
+  PushProgress,
+  PushResult,
+  RegistryOptions,
+  Removed,
+  SearchOptions,
+} from "@bantubox/image";
 export type { AttachOptions } from "./engine/attach.ts";
 export type { Check } from "./engine/doctor.ts";
 export { type Engine, type EngineOptions, openEngine } from "./engine/engine.ts";
@@ -19,7 +37,22 @@ export { runForeground } from "./engine/run.ts";
 export type { RunContainerOptions, RunResult, SpawnedContainer } from "./engine/run-in-process.ts";
 export type { StopOptions } from "./engine/stop.ts";
 
-import type { ImageSummary, InitOptions, PullOptions, PullResult, Removed } from "@bantubox/image";
+import type {
+  Credentials,
+  FoundImage,
+  ImageSummary,
+  InitOptions,
+  InspectedManifest,
+  LoginResult,
+  PulledTags,
+  PullOptions,
+  PullResult,
+  PushOptions,
+  PushResult,
+  RegistryOptions,
+  Removed,
+  SearchOptions,
+} from "@bantubox/image";
 import type { AttachOptions } from "./engine/attach.ts";
 import type { Check } from "./engine/doctor.ts";
 import type { Engine } from "./engine/engine.ts";
@@ -64,6 +97,56 @@ export async function execDetached(engine: Engine, idOrName: string, options: Ex
 /** Brings an image from its registry. */
 export async function pullImage(engine: Engine, name: string, options?: PullOptions): Promise<PullResult> {
   return (await import("@bantubox/image")).pullImage(engine, name, options);
+}
+
+/** Brings every tag of a repository. */
+export async function pullAllTags(engine: Engine, name: string, options?: PullOptions): Promise<PulledTags> {
+  return (await import("@bantubox/image")).pullAllTags(engine, name, options);
+}
+
+/** Brings an image to a registry. */
+export async function pushImage(engine: Engine, name: string, options?: PushOptions): Promise<PushResult> {
+  return (await import("@bantubox/image")).pushImage(engine, name, options);
+}
+
+/** Brings every tag of a repository that is here to its registry. */
+export async function pushAllTags(engine: Engine, name: string, options?: PushOptions): Promise<PushResult[]> {
+  return (await import("@bantubox/image")).pushAllTags(engine, name, options);
+}
+
+/** Shows a registry who we are, and keeps that in Docker's config.json; Docker Hub when none is named. */
+export async function login(
+  server: string | undefined,
+  credentials: Credentials,
+  options?: RegistryOptions,
+): Promise<LoginResult> {
+  return (await import("@bantubox/image")).login(server, credentials, options);
+}
+
+/** As `login`, with what an earlier one has kept. @returns undefined when there is nothing. */
+export async function loginAgain(
+  server: string | undefined,
+  options?: RegistryOptions,
+): Promise<{ readonly registry: string; readonly username: string } | undefined> {
+  return (await import("@bantubox/image")).loginAgain(server, options);
+}
+
+/** Forgets who we are at a registry. */
+export async function logout(server: string | undefined): Promise<{ registry: string; wasKnown: boolean }> {
+  return (await import("@bantubox/image")).logout(server);
+}
+
+/** Looks for images by name, on Docker Hub or in the registry that the term begins with. */
+export async function searchImages(term: string, options?: SearchOptions): Promise<FoundImage[]> {
+  return (await import("@bantubox/image")).searchImages(term, options);
+}
+
+/** What a name stands for in its registry, as it was sent. */
+export async function inspectManifest(
+  name: string,
+  options?: RegistryOptions & { readonly verbose?: boolean | undefined },
+): Promise<InspectedManifest[]> {
+  return (await import("@bantubox/image")).inspectManifest(name, options);
 }
 
 /** The images that are here, the newest first. */

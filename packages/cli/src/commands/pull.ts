@@ -1,6 +1,9 @@
-import { type Engine, openEngine, pullImage } from "@bantubox/core";
-import { defineCommand } from "../command.ts";
+import { type Engine, openEngine, type PullResult, pullAllTags, pullImage } from "@bantubox/core";
+import { defineCommand, type ParsedFlags } from "../command.ts";
 import { escapeText } from "../escape.ts";
+import { describe } from "../fail.ts";
+import { registryFlags, registryOptions } from "../flags.ts";
+import { say } from "../message.ts";
 import { printLine } from "../output.ts";
 import { showProgress } from "../progress.ts";
 import { usageError } from "../usage.ts";
@@ -15,37 +18,47 @@ export function referenceOf([name = "", tag]: readonly string[]): string {
   return tag.startsWith("sha256:") ? `${name}@${tag}` : `${name}:${tag}`;
 }
 
+const flags = {
+  "all-tags": { type: "boolean", short: "a", description: "Pull all tags of the repository" },
+  platform: { type: "string", value: "OS/ARCH", description: "Platform, such as linux/arm64 (default: this host's)" },
+  quiet: { type: "boolean", short: "q", description: "Print only the name" },
+  ...registryFlags,
+} as const;
+
 /** Pulls, and has drawn its progress for the last time when it returns. */
-async function pullShown(
-  engine: Engine,
-  reference: string,
-  { quiet = false, platform }: { readonly quiet?: boolean; readonly platform?: string },
-): ReturnType<typeof pullImage> {
-  using view = quiet ? undefined : showProgress();
-  return await pullImage(engine, reference, {
-    ...(platform !== undefined && { platform }),
+async function pullShown(engine: Engine, reference: string, given: ParsedFlags<typeof flags>): Promise<PullResult[]> {
+  using view = given.quiet ? undefined : showProgress();
+  const options = {
+    ...registryOptions(given),
+    ...(given.platform !== undefined && { platform: given.platform }),
     ...(view !== undefined && { onProgress: view.onProgress }),
-  });
+  };
+  if (!given["all-tags"]) return [await pullImage(engine, reference, options)];
+  const { pulled, skipped } = await pullAllTags(engine, reference, options);
+  for (const { reason } of skipped) say("warn", describe(reason).text);
+  return [...pulled];
 }
 
 export default defineCommand({
   name: "pull",
   summary: "Bring an image from its registry",
   operands: { usage: "NAME[:TAG] | NAME TAG", min: 1, max: 2 },
-  flags: {
-    platform: { type: "string", value: "OS/ARCH", description: "Platform, such as linux/arm64 (default: this host's)" },
-    quiet: { type: "boolean", short: "q", description: "Print only the name" },
-  },
-  examples: ["bb pull alpine", "bb pull alpine 3.20", "bb pull registry.example.org/team/app@sha256:…"],
-  async run({ flags, operands, globals }) {
-    const { digest, status, name } = await pullShown(openEngine(globals), referenceOf(operands), flags);
-    if (!flags.quiet) {
-      printLine(`Digest: ${escapeText(digest)}`);
-      printLine(
-        `Status: ${status === "downloaded" ? "Downloaded newer image" : "Image is up to date"} for ${escapeText(name)}`,
-      );
+  flags,
+  examples: [
+    "bb pull alpine",
+    "bb pull alpine 3.20",
+    "bb pull --platform linux/arm64 registry.example.org/team/app@sha256:…",
+    "bb pull -a registry.example.org/team/app",
+  ],
+  async run({ flags: given, operands, globals }) {
+    for (const { digest, status, name } of await pullShown(openEngine(globals), referenceOf(operands), given)) {
+      if (!given.quiet) {
+        const words = status === "downloaded" ? "Downloaded newer image" : "Image is up to date";
+        printLine(`Digest: ${escapeText(digest)}`);
+        printLine(`Status: ${words} for ${escapeText(name)}`);
+      }
+      printLine(escapeText(name));
     }
-    printLine(escapeText(name));
     return 0;
   },
 });
