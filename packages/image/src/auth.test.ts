@@ -45,7 +45,11 @@ test.each<[string, string, unknown[]]>([
 });
 
 test("parseChallenges() takes any header, in little time", () => {
-  fc.assert(fc.property(fc.string({ unit: "binary", maxLength: 200 }), (header) => void parseChallenges(header)));
+  const unit = fc.oneof(
+    fc.integer({ min: 0, max: 0x2ff }).map((code) => String.fromCharCode(code)),
+    fc.constantFrom(...'=", \\a'),
+  );
+  fc.assert(fc.property(fc.string({ unit, maxLength: 200 }), (header) => void parseChallenges(header)));
   const before = performance.now();
   for (const unit of ["a", "a=", '"', 'a="\\', "a=b,", " ", ","]) parseChallenges(unit.repeat(16_000 / unit.length));
   expect(performance.now() - before).toBeLessThan(500);

@@ -12,6 +12,9 @@ afterAll(async () => {
   for (const origin of origins) await origin[Symbol.asyncDispose]();
 });
 
+/** Fast-check's own `binary` takes a second to be set up. */
+const anything = fc.integer({ min: 0, max: 0xffff }).map((code) => String.fromCharCode(code));
+
 test.each<[string | null, string | undefined]>([
   ['</v2/x/tags/list?last=b&n=2>; rel="next"', "/v2/x/tags/list?last=b&n=2"],
   ["<https://r.example.org/a>;rel=next", "https://r.example.org/a"],
@@ -32,7 +35,7 @@ test.each<[string | null, string | undefined]>([
 test("FZ-15: no header makes a parser throw or take long", () => {
   const pieces = fc.constantFrom("<", ">", ";", ",", "rel", "=", "next", '"', " ", "bytes", "0-", "9", "/", "*", "a");
   const header = fc.oneof(
-    fc.string({ unit: "binary" }),
+    fc.string({ unit: anything }),
     fc.array(pieces, { maxLength: 60 }).map((list) => list.join("")),
   );
   fc.assert(
@@ -58,7 +61,7 @@ test("FZ-15: no header makes a parser throw or take long", () => {
 test("FZ-15: a Location is an address that may be asked, or an error", () => {
   const from = new URL("https://registry.example.org/v2/a/b?c=d");
   const location = fc.oneof(
-    fc.string({ unit: "binary", maxLength: 60 }),
+    fc.string({ unit: anything, maxLength: 60 }),
     fc.webUrl(),
     fc.constantFrom(
       "//x",

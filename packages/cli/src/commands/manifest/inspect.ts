@@ -16,7 +16,7 @@ function detailed({ reference, mediaType, digest, size, platform, bytes }: Inspe
 }
 
 export default defineCommand({
-  name: "inspect",
+  name: "manifest inspect",
   summary: "Print an image's manifest or index, as its registry has it",
   operands: { usage: "NAME[:TAG|@DIGEST]", min: 1, max: 1 },
   flags: {
