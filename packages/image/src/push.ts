@@ -6,6 +6,7 @@ import { ownEndpoint, type RegistryOptions } from "./endpoint.ts";
 import { lockForWriting } from "./garbage.ts";
 import { sendAndRead } from "./http.ts";
 import { type Descriptor, DOCUMENT_MAX, type Manifest, manifestType, parseConfig, parseManifest } from "./manifest.ts";
+import { imagesChanged } from "./marker.ts";
 import { inParallel } from "./parallel.ts";
 import { type LayerContext, type PushPhase, pushLayer } from "./push-layer.ts";
 import { formatReference, parseReference, type Reference, repositoryName } from "./reference.ts";
@@ -67,9 +68,7 @@ export async function pushImage(store: ImageStore, text: string, options: PushOp
   const descriptors = await pushLayers({ store, session, reference }, manifest, diffIds, options);
   const outgoing = withLayers(bytes, manifest, descriptors);
   const digest = await putManifest(session, reference, manifestType(manifest, bytes), outgoing);
-  store.database
-    .query("UPDATE image_name SET digest = ?1 WHERE name = ?2 AND image = ?3")
-    .run(digest, formatReference(reference), image.id);
+  nameDigest(store, formatReference(reference), image.id, digest);
   return { name: formatReference(reference), digest, size: outgoing.length };
 }
 
@@ -140,6 +139,16 @@ async function pushLayers(
     begun.set(digest, pushed);
     return pushed;
   });
+}
+
+/** From now on the registry answers this for the name, if it is one of the image's here. */
+function nameDigest(store: ImageStore, name: string, image: string, digest: Digest): void {
+  store.database
+    .transaction(() => {
+      imagesChanged(store);
+      store.database.query("UPDATE image_name SET digest = ?1 WHERE name = ?2 AND image = ?3").run(digest, name, image);
+    })
+    .immediate();
 }
 
 /** The manifest with what its layers are now; the same bytes when nothing has changed. */
