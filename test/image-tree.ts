@@ -1,6 +1,6 @@
 /** What an image's files are on disk, file by file. */
 import { Database } from "bun:sqlite";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PROJECT, run, type Store } from "./harness.ts";
@@ -30,13 +30,16 @@ export async function imageTree(store: Store, image: string, options: TreeOption
   const merged = mkdtempSync(join(tmpdir(), "bb-merged-"));
   const script = `${merged}.ts`;
   try {
-    // A single directory is no overlay; the second one is empty.
-    const empty = mkdtempSync(join(merged, "empty-"));
+    // By short names: the kernel takes a page of options.
+    for (const [n, layer] of layers.entries()) symlinkSync(layer, join(merged, String(n)));
+    // A single directory is no overlay; this one is empty.
+    mkdirSync(join(merged, "none"));
+    mkdirSync(join(merged, "root"));
     await Bun.write(script, describer(join(merged, "root"), options));
-    const mount = 'mkdir "$2/root" && mount -t overlay -o "$1" overlay "$2/root" && exec "$3" "$4"';
-    const lower = `ro,lowerdir=${[...layers.toReversed(), empty].join(":")}`;
+    const mount = 'mount -t overlay -o "$1" overlay root && exec "$2" "$3"';
+    const lower = `ro,lowerdir=${[...layers.keys()].toReversed().join(":")}:none`;
     return JSON.parse(
-      await must(["unshare", "--mount", "sh", "-ec", mount, "sh", lower, merged, process.execPath, script]),
+      await must(["unshare", "--mount", "sh", "-ec", mount, "sh", lower, process.execPath, script], merged),
     );
   } finally {
     rmSync(script, { force: true });

@@ -16,7 +16,9 @@ export function describeTree(root: string, { times = true } = {}): string[] {
   const pending = [""];
   for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
     const path = Buffer.concat([Buffer.from(root), Buffer.from(`/${name}`, "latin1")]);
-    const status = lstatSync(path, { bigint: true });
+    const status = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+    // Overlay lists a whiteout in a directory that only one layer has, and then says that nothing is there.
+    if (status === undefined) continue;
     const key = `${status.dev}:${status.ino}`;
     const first = inodes.get(key) ?? name;
     inodes.set(key, first);
