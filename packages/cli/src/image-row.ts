@@ -33,6 +33,10 @@ export function imageRows(image: ImageSummary, { nowMs, truncate }: RowOptions):
       CreatedAt: Number.isNaN(createdMs) ? "N/A" : formatDate(createdMs),
       Size: formatSize(image.bytes),
       Platform: image.platform,
+      Containers: "N/A",
+      SharedSize: "N/A",
+      UniqueSize: "N/A",
+      VirtualSize: formatSize(image.bytes),
     };
   });
 }

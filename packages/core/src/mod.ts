@@ -8,10 +8,17 @@ export type {
   Compression,
   Credentials,
   FoundImage,
+  ImageFilter,
+  ImageStep,
   ImageSummary,
+  ImportOptions,
   InitOptions,
   InspectedManifest,
+  Loaded,
+  LoadOptions,
   LoginResult,
+  Pruned,
+  PruneOptions,
   PulledTags,
   PullOptions,
   PullProgress,
@@ -21,6 +28,9 @@ export type {
   PushResult,
   RegistryOptions,
   Removed,
+  SaveFormat,
+  SaveOptions,
+  SaveProgress,
   SearchOptions,
 } from "@bantubox/image";
 export type { AttachOptions } from "./engine/attach.ts";
@@ -40,10 +50,17 @@ export type { StopOptions } from "./engine/stop.ts";
 import type {
   Credentials,
   FoundImage,
+  ImageFilter,
+  ImageStep,
   ImageSummary,
+  ImportOptions,
   InitOptions,
   InspectedManifest,
+  Loaded,
+  LoadOptions,
   LoginResult,
+  Pruned,
+  PruneOptions,
   PulledTags,
   PullOptions,
   PullResult,
@@ -51,6 +68,7 @@ import type {
   PushResult,
   RegistryOptions,
   Removed,
+  SaveOptions,
   SearchOptions,
 } from "@bantubox/image";
 import type { AttachOptions } from "./engine/attach.ts";
@@ -150,8 +168,23 @@ export async function inspectManifest(
 }
 
 /** The images that are here, the newest first. */
-export async function listImages(engine: Engine): Promise<ImageSummary[]> {
-  return (await import("@bantubox/image")).listImages(engine);
+export async function listImages(engine: Engine, filter?: ImageFilter): Promise<ImageSummary[]> {
+  return (await import("@bantubox/image")).listImages(engine, filter);
+}
+
+/** Gives an image one more name. @returns The name. */
+export async function tagImage(engine: Engine, name: string, newName: string): Promise<string> {
+  return (await import("@bantubox/image")).tagImage(engine, name, newName);
+}
+
+/** How an image was made, the last step first. */
+export async function imageHistory(engine: Engine, name: string): Promise<ImageStep[]> {
+  return (await import("@bantubox/image")).imageHistory(engine, name);
+}
+
+/** Makes an image of a root file system's tar, from a descriptor or a path. @returns Its ID. */
+export async function importImage(engine: Engine, from: string | number, options?: ImportOptions): Promise<string> {
+  return (await import("@bantubox/image")).importImage(engine, from, options);
 }
 
 /** Runs a container to its end, in a program that goes on; see engine/run-in-process.ts. */
@@ -233,6 +266,18 @@ export async function removeImage(engine: Engine, name: string, options: { force
   return await deleteImage(engine, name, { ...options, inUse: (id) => containersOf(engine, id) });
 }
 
+/** Deletes images that no container is made of: those without a name, or all of them. */
+export async function pruneImages(engine: Engine, options: Omit<PruneOptions, "inUse"> = {}): Promise<Pruned> {
+  const [{ containersOf }, { sweepAll }] = await Promise.all([
+    import("./engine/container.ts"),
+    import("./engine/sweep.ts"),
+  ]);
+  // Rows of --rm containers that have ended would still hold some.
+  sweepAll(engine);
+  const { pruneImages: prune } = await import("@bantubox/image");
+  return await prune(engine, { ...options, inUse: (id) => containersOf(engine, id) });
+}
+
 /** Makes an image of a directory. @returns Its ID. */
 export async function initImage(
   engine: Engine,
@@ -242,6 +287,21 @@ export async function initImage(
 ): Promise<string> {
   const { initImage: makeImage } = await import("@bantubox/image");
   return (await makeImage(engine, directory, name, options)).id;
+}
+
+/** Writes images as an archive to a descriptor or a path; see save.ts of packages/image. */
+export async function saveImages(
+  engine: Engine,
+  names: readonly string[],
+  target: number | string,
+  options?: SaveOptions,
+): Promise<void> {
+  await (await import("@bantubox/image")).saveImages(engine, names, target, options);
+}
+
+/** Takes in the images of an archive, from a descriptor or a path; see load.ts of packages/image. */
+export async function loadImages(engine: Engine, from: string | number, options?: LoadOptions): Promise<Loaded[]> {
+  return await (await import("@bantubox/image")).loadImages(engine, from, options);
 }
 
 /** What this engine holds, and what the host gives it; see engine/info.ts. */

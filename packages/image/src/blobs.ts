@@ -92,6 +92,14 @@ export function commitIngest(store: ImageStore, digest: Digest, { path }: Ingest
   renameSync(path, blobPath(store, digest));
 }
 
+/** As `commitIngest`, unless the blob is there. */
+export function keepBlob(
+  store: ImageStore,
+  { digest, ingest }: { readonly digest: Digest; readonly ingest: Pick<Ingest, "path" | "fd"> },
+): void {
+  if (!hasBlob(store, digest)) commitIngest(store, digest, ingest);
+}
+
 /** Forgets what has been downloaded so far. */
 export function dropIngest({ path, fd }: Ingest): void {
   unlinkSync(path);

@@ -18,6 +18,8 @@ export interface Garbage {
   readonly complete: boolean;
   readonly layers: number;
   readonly blobs: number;
+  /** What they took up: of layers the length of their tar. */
+  readonly bytes: number;
 }
 
 /**
@@ -44,10 +46,11 @@ export async function lockForWriting(store: ImageStore, signal?: AbortSignal): P
 export async function collectGarbage(store: ImageStore): Promise<Garbage> {
   makeDirectories(store);
   using alone = tryLock(lockPath(store), "exclusive");
-  if (alone === undefined) return { complete: false, layers: 0, blobs: 0 };
+  if (alone === undefined) return { complete: false, layers: 0, blobs: 0, bytes: 0 };
   const rows = store.database
-    .query<{ id: string }, []>("DELETE FROM layer WHERE id NOT IN (SELECT layer FROM image_layer) RETURNING id")
+    .query<{ bytes: number }, []>("DELETE FROM layer WHERE id NOT IN (SELECT layer FROM image_layer) RETURNING bytes")
     .all();
+  let bytes = rows.reduce((sum, row) => sum + row.bytes, 0);
   await sweep(store);
   const needed = new Set(
     store.database
@@ -58,10 +61,12 @@ export async function collectGarbage(store: ImageStore): Promise<Garbage> {
   let blobs = 0;
   for (const name of readdirSync(blobsDirectory(store))) {
     if (needed.has(name)) continue;
-    await rm(join(blobsDirectory(store), name), { force: true });
+    const path = join(blobsDirectory(store), name);
+    bytes += statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    await rm(path, { force: true });
     blobs++;
   }
-  return { complete: true, layers: rows.length, blobs };
+  return { complete: true, layers: rows.length, blobs, bytes };
 }
 
 function lockPath({ root }: ImageStore): string {

@@ -11,7 +11,7 @@ const LAYERS_MAX = 500;
 /** Labels of this prefix are ours: an image cannot set them. */
 const RESERVED_LABELS = "io.bantubox.";
 
-const OCI_INDEX = "application/vnd.oci.image.index.v1+json";
+export const OCI_INDEX = "application/vnd.oci.image.index.v1+json";
 export const OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json";
 export const OCI_CONFIG = "application/vnd.oci.image.config.v1+json";
 export const OCI_LAYER = "application/vnd.oci.image.layer.v1.tar";

@@ -1,22 +1,31 @@
 import type { Credentials } from "./auth.ts";
+import type { ImageDescription } from "./describe.ts";
 import type { Garbage } from "./garbage.ts";
+import type { ImageStep } from "./history.ts";
+import type { ImportOptions } from "./import.ts";
 import type { InitOptions } from "./init.ts";
 import type { InspectedManifest } from "./inspect-manifest.ts";
+import type { Loaded, LoadOptions } from "./load.ts";
 import type { LoginResult } from "./login.ts";
 import type { PullOptions, PullResult } from "./pull.ts";
 import type { PulledTags } from "./pull-tags.ts";
 import type { PushOptions, PushResult } from "./push.ts";
 import type { RegistryOptions } from "./registry.ts";
-import type { Removed, RemoveOptions } from "./remove.ts";
+import type { Pruned, PruneOptions, Removed, RemoveOptions } from "./remove.ts";
+import type { SaveOptions } from "./save.ts";
 import type { FoundImage, SearchOptions } from "./search.ts";
 import { type Image, type ImageStore, layersDirectory } from "./store.ts";
 
 export type { Credentials } from "./auth.ts";
 export type { Compression } from "./compress.ts";
+export type { ImageDescription } from "./describe.ts";
 export type { Garbage } from "./garbage.ts";
+export type { ImageStep } from "./history.ts";
+export type { ImportOptions } from "./import.ts";
 export type { InitOptions } from "./init.ts";
 export type { InspectedManifest } from "./inspect-manifest.ts";
-export { type ImageSummary, listImages } from "./list.ts";
+export { type ImageFilter, type ImageSummary, listImages } from "./list.ts";
+export type { Loaded, LoadOptions } from "./load.ts";
 export type { LoginResult } from "./login.ts";
 export { markImages } from "./marker.ts";
 export type { PullOptions, PullPhase, PullProgress, PullResult } from "./pull.ts";
@@ -25,7 +34,8 @@ export type { PushOptions, PushProgress, PushResult } from "./push.ts";
 export type { PushPhase } from "./push-layer.ts";
 export { familiarName, formatReference, parseReference, type Reference } from "./reference.ts";
 export type { RegistryOptions } from "./registry.ts";
-export type { Removed, RemoveOptions } from "./remove.ts";
+export type { Pruned, PruneOptions, Removed, RemoveOptions } from "./remove.ts";
+export type { SaveFormat, SaveOptions, SaveProgress } from "./save.ts";
 export type { FoundImage, SearchOptions } from "./search.ts";
 export {
   createImageTables,
@@ -113,6 +123,46 @@ export async function initImage(
 /** Takes a name away, or deletes an image; see remove.ts. */
 export async function removeImage(store: ImageStore, name: string, options?: RemoveOptions): Promise<Removed> {
   return (await import("./remove.ts")).removeImage(store, name, options);
+}
+
+/** Deletes images that no container needs; see remove.ts. */
+export async function pruneImages(store: ImageStore, options?: PruneOptions): Promise<Pruned> {
+  return (await import("./remove.ts")).pruneImages(store, options);
+}
+
+/** Gives an image one more name; see tag.ts. */
+export async function tagImage(store: ImageStore, name: string, newName: string): Promise<string> {
+  return (await import("./tag.ts")).tagImage(store, name, newName);
+}
+
+/** How an image was made; see history.ts. */
+export async function imageHistory(store: ImageStore, name: string): Promise<ImageStep[]> {
+  return (await import("./history.ts")).imageHistory(store, name);
+}
+
+/** Everything that is known of an image; see describe.ts. */
+export async function describeImage(store: ImageStore, image: Image): Promise<ImageDescription> {
+  return (await import("./describe.ts")).describeImage(store, image);
+}
+
+/** Makes an image of a root file system's tar; see import.ts. */
+export async function importImage(store: ImageStore, from: string | number, options?: ImportOptions): Promise<string> {
+  return (await import("./import.ts")).importImage(store, from, options);
+}
+
+/** Writes images as an archive; see save.ts. */
+export async function saveImages(
+  store: ImageStore,
+  names: readonly string[],
+  target: number | string,
+  options?: SaveOptions,
+): Promise<void> {
+  await (await import("./save.ts")).saveImages(store, names, target, options);
+}
+
+/** Takes in all images of an archive; see load.ts. */
+export async function loadImages(store: ImageStore, from: string | number, options?: LoadOptions): Promise<Loaded[]> {
+  return (await import("./load.ts")).loadImages(store, from, options);
 }
 
 /** Deletes what no image needs; see garbage.ts. */

@@ -7,7 +7,7 @@ import { formatReference, parseReference, repositoryName } from "./reference.ts"
 import type { ImageStore, NewImage, NewName, RunConfig } from "./store.ts";
 
 /** How one step of an image came to be; `isEmpty` for one that changed no files. */
-interface HistoryEntry {
+export interface HistoryEntry {
   /** RFC 3339. */
   readonly created?: string | undefined;
   readonly createdBy?: string | undefined;

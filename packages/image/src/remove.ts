@@ -1,6 +1,7 @@
 import { BoxError } from "@bantubox/ffi";
 import { quote } from "./digest.ts";
 import { collectGarbage } from "./garbage.ts";
+import { type ImageFilter, listImages } from "./list.ts";
 import { imagesChanged } from "./marker.ts";
 import { familiarName, formatReference, parseReference } from "./reference.ts";
 import { getImage, type ImageStore } from "./store.ts";
@@ -77,13 +78,52 @@ function removeRows(store: ImageStore, text: string, { force = false, inUse }: R
       hint: "Remove these first",
     });
   }
-  for (const { name } of names) untag.run(name);
-  if (users.length === 0) {
-    // Spelt out: the database may have been opened without foreign keys.
-    for (const table of ["image_layer", "image_blob"]) database.query(`DELETE FROM ${table} WHERE image = ?1`).run(id);
-    database.query("DELETE FROM image WHERE id = ?1").run(id);
-  }
+  if (users.length === 0) deleteRows(store, id);
+  else for (const { name } of names) untag.run(name);
   return { untagged: names.map(({ name }) => familiarName(name)), deleted: users.length === 0 ? id : undefined };
+}
+
+/** Forgets an image and its names; its layers and blobs are garbage then. Part of the caller's transaction. */
+function deleteRows({ database }: ImageStore, id: string): void {
+  // Spelt out: the database may have been opened without foreign keys.
+  for (const table of ["image_name", "image_layer", "image_blob"])
+    database.query(`DELETE FROM ${table} WHERE image = ?1`).run(id);
+  database.query("DELETE FROM image WHERE id = ?1").run(id);
+}
+
+export interface PruneOptions extends Pick<ImageFilter, "labels" | "withoutLabels" | "untilMs"> {
+  /** Also images that have names. */
+  readonly all?: boolean | undefined;
+  readonly inUse?: RemoveOptions["inUse"];
+}
+
+export interface Pruned {
+  readonly removed: readonly Removed[];
+  /** On disk. */
+  readonly bytes: number;
+}
+
+/** Deletes images that no container needs: those without a name, or all. */
+export async function pruneImages(store: ImageStore, options: PruneOptions = {}): Promise<Pruned> {
+  const { all = false, inUse, ...filter } = options;
+  const removed: Removed[] = [];
+  for (const { id } of listImages(store, { ...filter, ...(!all && { dangling: true }) })) {
+    const one = store.database.transaction(() => pruneRows(store, id, all, inUse)).immediate();
+    if (one !== undefined) removed.push(one);
+  }
+  const { bytes } = await collectGarbage(store);
+  return { removed, bytes };
+}
+
+/** Looked at once more: it may have got a name or a container since it was listed. */
+function pruneRows(store: ImageStore, id: string, all: boolean, inUse: RemoveOptions["inUse"]): Removed | undefined {
+  imagesChanged(store);
+  const names = store.database
+    .query<{ name: string }, [string]>("SELECT name FROM image_name WHERE image = ?1 ORDER BY name")
+    .all(id);
+  if ((!all && names.length > 0) || (inUse?.(id) ?? []).length > 0) return undefined;
+  deleteRows(store, id);
+  return { untagged: names.map(({ name }) => familiarName(name)), deleted: id };
 }
 
 /** Which of the image's names `text` is, if it is one and not an ID. */

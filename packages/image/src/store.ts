@@ -281,7 +281,7 @@ function findByName(store: ImageStore, text: string): ImageRow | undefined {
   return (
     store.database
       .query<ImageRow, [string, string]>(
-        "SELECT i.id, i.kind, n.name, i.config, i.layers FROM image_name n JOIN image i ON i.id = n.image WHERE n.digest = ?1 AND n.repository = ?2 LIMIT 1",
+        "SELECT i.id, i.kind, n.name, i.config, i.layers FROM image_name n JOIN image i ON i.id = n.image WHERE (n.digest = ?1 OR i.manifest = ?1) AND n.repository = ?2 LIMIT 1",
       )
       .get(reference.digest, repositoryName(reference)) ?? undefined
   );
@@ -290,18 +290,29 @@ function findByName(store: ImageStore, text: string): ImageRow | undefined {
 function findById(store: ImageStore, text: string): ImageRow | undefined {
   const hex = text.startsWith("sha256:") ? text.slice(7) : text;
   if (!/^[0-9a-f]{1,64}$/.test(hex)) return undefined;
-  const [row, another] = store.database
+  const rows = store.database
     .query<ImageRow, [string, string]>(
       `SELECT i.id, i.kind, (SELECT min(name) FROM image_name WHERE image = i.id) AS name, i.config, i.layers
-       FROM image i WHERE i.id >= ?1 AND i.id < ?2 LIMIT 2`,
+       FROM image i WHERE i.id >= ?1 AND i.id < ?2 LIMIT 4`,
     )
     .all(`sha256:${hex}`, `sha256:${hex}g`);
-  if (another !== undefined) {
-    throw new BoxError("image-ambiguous", `Cannot tell which image ${quote(text)} is: several IDs begin so`, {
-      hint: "Write more of the ID, as `bantubox images` shows it",
-    });
-  }
-  return row;
+  if (rows.length > 1) throw ambiguous(text, hex, rows);
+  return rows[0];
+}
+
+/** Shows as much of each ID as tells it from the others, and one digit more. */
+function ambiguous(text: string, hex: string, rows: readonly ImageRow[]): BoxError {
+  const ids = rows.map(({ id }) => id.slice(7));
+  let length = hex.length + 1;
+  while (new Set(ids.map((id) => id.slice(0, length))).size < ids.length) length++;
+  const candidates = rows.slice(0, 3).map(({ name }, at) => {
+    const id = ids[at]?.slice(0, Math.max(12, length + 1));
+    return name === null ? id : `${id} (${familiarName(name)})`;
+  });
+  const more = rows.length > 3 ? " or others" : "";
+  return new BoxError("image-ambiguous", `Cannot tell which image ${quote(text)} is: several IDs begin so`, {
+    hint: `Write more of the ID: it could be ${candidates.join(" or ")}${more}`,
+  });
 }
 
 /** A layer that is on disk, or about to be. */
@@ -370,57 +381,88 @@ function treesOf(store: ImageStore, diffIds: readonly Digest[]): Trees {
   return { needed: driver === "btrfs" ? chain : root, root };
 }
 
+/** What `recordImages` writes: an image, or one that is there already, and its names. */
+export interface ImageRows {
+  readonly image: NewImage | undefined;
+  readonly names: readonly (NewName & { readonly image: Digest })[];
+}
+
 /** Writes the rows of an image whose layers and blobs are all in place. From here on it exists. */
 export function recordImage(store: ImageStore, image: NewImage, name?: NewName): void {
+  recordImages(store, [{ image, names: name === undefined ? [] : [{ ...name, image: image.id }] }]);
+}
+
+/**
+ * As `recordImage` for several at once: all of them exist then, or none.
+ *
+ * @throws {BoxError} `image-layer-missing`; `no-such-image` when one that was there has just been removed.
+ */
+export function recordImages(store: ImageStore, rows: readonly ImageRows[]): void {
+  const { database } = store;
+  database
+    .transaction(() => {
+      imagesChanged(store);
+      for (const { image, names } of rows) {
+        if (image !== undefined) insertImage(store, image);
+        for (const name of names) insertName(store, name);
+      }
+    })
+    .immediate();
+}
+
+function insertImage(store: ImageStore, image: NewImage): void {
   const { database } = store;
   const findLayer = database.query<{ bytes: number; opaque: number }, [string]>(
     "SELECT bytes, opaque FROM layer WHERE id = ?1",
   );
-  const write = database.transaction(() => {
-    imagesChanged(store);
-    const trees = treesOf(store, image.diffIds);
-    const rows = trees.needed.map((tree) => findLayer.get(tree));
-    if (rows.includes(null)) {
-      throw new BoxError("image-layer-missing", `Cannot record image ${image.id}: a layer of it is gone`, {
-        hint: "Pull it again",
-      });
-    }
-    const bottom = Math.max(
-      0,
-      rows.findLastIndex((row) => row?.opaque === 1),
+  const trees = treesOf(store, image.diffIds);
+  const rows = trees.needed.map((tree) => findLayer.get(tree));
+  if (rows.includes(null)) {
+    throw new BoxError("image-layer-missing", `Cannot record image ${image.id}: a layer of it is gone`, {
+      hint: "Pull it again",
+    });
+  }
+  const bottom = Math.max(
+    0,
+    rows.findLastIndex((row) => row?.opaque === 1),
+  );
+  const total = rows.reduce((sum, row) => sum + (row?.bytes ?? 0), 0);
+  database
+    .query(
+      `INSERT INTO image (id, kind, manifest, platform, created, bytes, config, layers) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+       ON CONFLICT (id) DO UPDATE SET manifest = ?3, config = ?7, layers = ?8`,
+    )
+    .run(
+      image.id,
+      image.kind,
+      image.manifest,
+      image.platform,
+      image.created,
+      total,
+      JSON.stringify(image.config),
+      (trees.root ?? trees.needed.slice(bottom)).join(" "),
     );
-    const total = rows.reduce((sum, row) => sum + (row?.bytes ?? 0), 0);
-    database
-      .query(
-        `INSERT INTO image (id, kind, manifest, platform, created, bytes, config, layers) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-         ON CONFLICT (id) DO UPDATE SET manifest = ?3, config = ?7, layers = ?8`,
-      )
-      .run(
-        image.id,
-        image.kind,
-        image.manifest,
-        image.platform,
-        image.created,
-        total,
-        JSON.stringify(image.config),
-        (trees.root ?? trees.needed.slice(bottom)).join(" "),
-      );
-    database.query("DELETE FROM image_blob WHERE image = ?1").run(image.id);
-    for (const layer of trees.needed) {
-      database.query("INSERT OR IGNORE INTO image_layer (image, layer) VALUES (?1, ?2)").run(image.id, layer);
-    }
-    for (const blob of image.blobs) {
-      database.query("INSERT OR IGNORE INTO image_blob (image, digest) VALUES (?1, ?2)").run(image.id, blob);
-    }
-    if (name === undefined) return;
-    database
-      .query(
-        `INSERT INTO image_name (name, repository, image, digest, requested) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (name) DO UPDATE SET image = ?3, digest = ?4, requested = ?5`,
-      )
-      .run(name.name, name.repository, image.id, name.digest, name.requested);
-  });
-  write.immediate();
+  database.query("DELETE FROM image_blob WHERE image = ?1").run(image.id);
+  for (const layer of trees.needed) {
+    database.query("INSERT OR IGNORE INTO image_layer (image, layer) VALUES (?1, ?2)").run(image.id, layer);
+  }
+  for (const blob of image.blobs) {
+    database.query("INSERT OR IGNORE INTO image_blob (image, digest) VALUES (?1, ?2)").run(image.id, blob);
+  }
+}
+
+function insertName({ database }: ImageStore, name: NewName & { readonly image: Digest }): void {
+  if (database.query("SELECT 1 FROM image WHERE id = ?1").get(name.image) === null) {
+    throw new BoxError("no-such-image", `Cannot name image ${name.image}: it has been removed`, {
+      hint: "Load it again",
+    });
+  }
+  database
+    .query(
+      `INSERT INTO image_name (name, repository, image, digest, requested) VALUES (?1, ?2, ?3, ?4, ?5)
+       ON CONFLICT (name) DO UPDATE SET image = ?3, digest = ?4, requested = ?5`,
+    )
+    .run(name.name, name.repository, name.image, name.digest, name.requested);
 }
 
 /**

@@ -1,5 +1,5 @@
 import { BoxError } from "@bantubox/ffi";
-import { findImage, type Image } from "@bantubox/image";
+import { findImage } from "@bantubox/image";
 import type { RootFs } from "../runtime/rootfs.ts";
 import type { Spec } from "../runtime/spec.ts";
 import { type Container, findContainer, readSpec } from "./container.ts";
@@ -14,11 +14,15 @@ import { readStatus, type Status } from "./status.ts";
  *
  * @throws {BoxError} `no-such-object`
  */
-export function inspect(engine: Engine, idOrName: string, kind?: "container" | "image"): Record<string, unknown> {
+export async function inspect(
+  engine: Engine,
+  idOrName: string,
+  kind?: "container" | "image",
+): Promise<Record<string, unknown>> {
   const container = kind === "image" ? undefined : findContainer(engine, idOrName);
   if (container !== undefined) return inspectContainer(engine, container);
   const image = kind === "container" ? undefined : findImage(engine, idOrName);
-  if (image !== undefined) return inspectImage(image);
+  if (image !== undefined) return await (await import("./inspect-image.ts")).inspectImage(engine, image);
   throw new BoxError("no-such-object", `Cannot find ${kind ?? "container or image"} ${JSON.stringify(idOrName)}`, {
     hint: 'List them with "bb ps -a" and "bb images"',
   });
@@ -136,24 +140,4 @@ function networkOf(engine: Engine, { id, launch }: Container): Record<string, un
           [launch.network]: { IPAddress: lease.address, Gateway: lease.network.gateway, Subnet: lease.network.subnet },
         };
   return { IPAddress: lease?.address ?? "", Gateway: lease?.network.gateway ?? "", Networks: networks };
-}
-
-function inspectImage({ id, kind, name, config, layers }: Image): Record<string, unknown> {
-  return {
-    Id: id,
-    RepoTags: name === "" ? [] : [name],
-    Kind: kind,
-    Config: {
-      Env: config.env,
-      Cmd: config.cmd,
-      Entrypoint: config.entrypoint,
-      User: config.user,
-      WorkingDir: config.workdir,
-      ExposedPorts: Object.fromEntries(config.exposedPorts.map((port) => [port, {}])),
-      Volumes: Object.fromEntries(config.volumes.map((volume) => [volume, {}])),
-      Labels: Object.fromEntries(config.labels),
-      StopSignal: config.stopSignal,
-    },
-    RootFS: { Type: "layers", Layers: layers.map((layer) => `sha256:${layer}`) },
-  };
 }

@@ -11,7 +11,7 @@ const SOCK_STREAM_CLOEXEC = 1 | 0o2000000;
 const SOL_SOCKET = 1;
 const SO_RCVTIMEO = 20;
 const SO_SNDTIMEO = 21;
-const TIMEOUT_US = 200_000;
+const TIMEOUT_US = 900_000;
 
 export const missingRoot = process.getuid?.() !== 0;
 
@@ -88,7 +88,7 @@ export class Listener implements Disposable {
   }
 }
 
-/** Tries to connect for a fifth of a second. */
+/** Tries to connect for nearly a second: where links come and go by the hundred, a new one works only after a while. */
 export function connects(netns: Netns, address: string, port: number): boolean {
   using fd = netns.run(() => new Fd(call("socket", undefined, AF_INET, SOCK_STREAM_CLOEXEC)));
   limitWaiting(fd);

@@ -1,6 +1,6 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: a Dockerfile writes variables so
 import { expect, test } from "bun:test";
-import { applyChanges } from "./changes.ts";
+import { applyChanges } from "./config-changes.ts";
 import { HOST_IMAGE, type RunConfig } from "./store.ts";
 
 const before: RunConfig = {
