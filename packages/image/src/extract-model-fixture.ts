@@ -80,6 +80,10 @@ function apply(root: Directory, entry: FixtureEntry): void {
   }
   const parent = walk(root, parts, true);
   const { children } = parent;
+  if (leaf === ".wh..wh..opq") {
+    parent.opaque = true;
+    return;
+  }
   if (leaf.startsWith(".wh.")) {
     const name = leaf.slice(4);
     const existing = children.get(name);
@@ -143,4 +147,59 @@ function describe(root: Directory): string[] {
     const hash = createHash("sha1").update(node.data).digest("hex").slice(0, 12);
     return `${path} 100${node.mode.toString(8)} 0:0${link} ${node.data.length} ${hash}`;
   });
+}
+
+/**
+ * What layers come to that lie on each other, from bottom to top, each as `buildModel` gives it: whiteouts and marks
+ * carried out, as in a whole tree.
+ */
+export function mergeModels(layers: readonly (readonly string[])[]): string[] {
+  const tree = new Map<string, Line>();
+  for (const [layer, lines] of layers.entries()) {
+    for (const text of lines) {
+      const line = parseLine(text, layer);
+      const below = tree.get(line.path);
+      const isMerged = line.isDirectory && below?.isDirectory === true && !line.isOpaque;
+      if (!isMerged) {
+        for (const path of [...tree.keys()]) {
+          if (path === line.path || path.startsWith(`${line.path}/`)) tree.delete(path);
+        }
+      }
+      if (!line.isWhiteout) tree.set(line.path, line);
+    }
+  }
+  const first = new Map<string, string>();
+  return [...tree.values()]
+    .sort((a, b) => (a.path < b.path ? -1 : 1))
+    .map(({ path, file, status, rest }) => {
+      const same = first.get(file);
+      first.set(file, same ?? path);
+      return [path, status, same === undefined ? "" : `= ${same}`, rest].filter((part) => part !== "").join(" ");
+    });
+}
+
+interface Line {
+  readonly path: string;
+  /** The same for all names of one file. */
+  readonly file: string;
+  /** Mode and owner. */
+  readonly status: string;
+  readonly rest: string;
+  readonly isDirectory: boolean;
+  readonly isOpaque: boolean;
+  readonly isWhiteout: boolean;
+}
+
+function parseLine(text: string, layer: number): Line {
+  const [, path = "", status = "", twin, rest = ""] = /^(\S+) (\d+ \d+:\d+)(?: = (\S+))?(?: (.*))?$/.exec(text) ?? [];
+  const isOpaque = rest === "trusted.overlay.opaque=79";
+  return {
+    path,
+    file: `${layer} ${twin ?? path}`,
+    status,
+    rest: isOpaque ? "" : rest,
+    isDirectory: status.startsWith("4"),
+    isOpaque,
+    isWhiteout: rest === "device 0:0",
+  };
 }
