@@ -16,6 +16,10 @@ export const commands: Readonly<Record<string, Load>> = {
   wait: () => import("./commands/wait.ts"),
   rename: () => import("./commands/rename.ts"),
   rm: () => import("./commands/rm.ts"),
+  cp: () => import("./commands/cp.ts"),
+  diff: () => import("./commands/diff.ts"),
+  export: () => import("./commands/export.ts"),
+  commit: () => import("./commands/commit.ts"),
   pull: () => import("./commands/pull.ts"),
   push: () => import("./commands/push.ts"),
   init: () => import("./commands/init.ts"),
@@ -41,6 +45,9 @@ export const hidden: Readonly<Record<string, Load>> = { internal: () => import("
 /** Other words for the same. */
 export const aliases: Readonly<Record<string, string>> = { list: "ps", ls: "ps" };
 
+const listVolumes: Load = () => import("./commands/volume/ls.ts");
+const removeVolumes: Load = () => import("./commands/volume/rm.ts");
+
 /** Docker's long forms: which command a word means behind `container` or `image`; one of the group's own has its file here. */
 export const groups: Readonly<Record<string, Readonly<Record<string, string | Load>>>> = {
   container: {
@@ -60,6 +67,11 @@ export const groups: Readonly<Record<string, Readonly<Record<string, string | Lo
     rm: "rm",
     remove: "rm",
     inspect: "inspect",
+    cp: "cp",
+    diff: "diff",
+    export: "export",
+    commit: "commit",
+    prune: () => import("./commands/container/prune.ts"),
   },
   manifest: { inspect: () => import("./commands/manifest/inspect.ts") },
   image: {
@@ -78,10 +90,25 @@ export const groups: Readonly<Record<string, Readonly<Record<string, string | Lo
     import: "import",
     prune: () => import("./commands/image/prune.ts"),
   },
+  system: {
+    df: () => import("./commands/system/df.ts"),
+    info: "info",
+  },
+  volume: {
+    create: () => import("./commands/volume/create.ts"),
+    inspect: () => import("./commands/volume/inspect.ts"),
+    ls: listVolumes,
+    list: listVolumes,
+    prune: () => import("./commands/volume/prune.ts"),
+    rm: removeVolumes,
+    remove: removeVolumes,
+  },
 };
 
 export const groupSummaries: Readonly<Record<string, string>> = {
   container: "The commands for containers, as Docker groups them",
   image: "The commands for images, as Docker groups them",
   manifest: "What registries say of images",
+  system: "What the engine keeps on disk, and what of it nobody needs",
+  volume: "Directories that outlive containers",
 };

@@ -1,15 +1,18 @@
 /** Lines of columns, each as wide as its widest cell, three spaces apart, as Docker prints them. */
 export function formatTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const lines = head.length === 0 ? rows : [head, ...rows];
-  const widths: number[] = [];
-  for (const line of lines) {
-    for (const [column, cell] of line.entries()) widths[column] = Math.max(widths[column] ?? 0, Bun.stringWidth(cell));
+  const widest: number[] = [];
+  const widths = lines.map((line) => line.map((cell) => Bun.stringWidth(cell)));
+  for (const line of widths) {
+    for (let column = 0; column < line.length; column++)
+      widest[column] = Math.max(widest[column] ?? 0, line[column] ?? 0);
   }
   let text = "";
-  for (const line of lines) {
-    for (const [column, cell] of line.entries()) {
-      text += cell;
-      if (column < line.length - 1) text += " ".repeat((widths[column] ?? 0) - Bun.stringWidth(cell) + 3);
+  for (let row = 0; row < lines.length; row++) {
+    const line = lines[row] ?? [];
+    for (let column = 0; column < line.length; column++) {
+      text += line[column];
+      if (column < line.length - 1) text += " ".repeat((widest[column] ?? 0) - (widths[row]?.[column] ?? 0) + 3);
     }
     text += "\n";
   }

@@ -34,6 +34,10 @@ export type {
   SearchOptions,
 } from "@bantubox/image";
 export type { AttachOptions } from "./engine/attach.ts";
+export type { CommitContainerOptions } from "./engine/commit.ts";
+export type { CopyOptions } from "./engine/copy.ts";
+export type { FileChange } from "./engine/diff.ts";
+export type { ContainerUsage, DiskUsage, ImageUsage, VolumeUsage } from "./engine/disk-usage.ts";
 export type { Check } from "./engine/doctor.ts";
 export { type Engine, type EngineOptions, openEngine } from "./engine/engine.ts";
 export { execForeground } from "./engine/exec.ts";
@@ -41,7 +45,9 @@ export type { PullHooks } from "./engine/images.ts";
 export type { Info, Version } from "./engine/info.ts";
 export type { ContainerSummary } from "./engine/list.ts";
 export type { LogEntry, LogOptions } from "./engine/logs.ts";
+export type { PruneVolumesOptions, VolumeSummary } from "./engine/manage-volumes.ts";
 export type { ContainerOptions, ExecOptions, MountOption, ResourceOptions, UlimitOption } from "./engine/options.ts";
+export type { PrunedContainers, PruneFilter } from "./engine/prune.ts";
 export type { RemoveContainerOptions } from "./engine/remove.ts";
 export { runForeground } from "./engine/run.ts";
 export type { RunContainerOptions, RunResult, SpawnedContainer } from "./engine/run-in-process.ts";
@@ -72,13 +78,19 @@ import type {
   SearchOptions,
 } from "@bantubox/image";
 import type { AttachOptions } from "./engine/attach.ts";
+import type { CommitContainerOptions } from "./engine/commit.ts";
+import type { CopyOptions } from "./engine/copy.ts";
+import type { FileChange } from "./engine/diff.ts";
+import type { DiskUsage } from "./engine/disk-usage.ts";
 import type { Check } from "./engine/doctor.ts";
 import type { Engine } from "./engine/engine.ts";
 import type { PullHooks } from "./engine/images.ts";
 import type { Info, Version } from "./engine/info.ts";
 import type { ContainerSummary } from "./engine/list.ts";
 import type { LogEntry, LogOptions } from "./engine/logs.ts";
+import type { PruneVolumesOptions, VolumeSummary } from "./engine/manage-volumes.ts";
 import type { ContainerOptions, ExecOptions } from "./engine/options.ts";
+import type { PrunedContainers, PruneFilter } from "./engine/prune.ts";
 import type { RemoveContainerOptions } from "./engine/remove.ts";
 import type { RunContainerOptions, RunResult, SpawnedContainer } from "./engine/run-in-process.ts";
 import type { StopOptions } from "./engine/stop.ts";
@@ -247,6 +259,112 @@ export async function removeContainer(
   options?: RemoveContainerOptions,
 ): Promise<string> {
   return (await import("./engine/remove.ts")).removeContainer(engine, idOrName, options);
+}
+
+/** Removes the containers that do not run; see engine/prune.ts. */
+export async function pruneContainers(engine: Engine, filter?: PruneFilter): Promise<PrunedContainers> {
+  return await (await import("./engine/prune.ts")).pruneContainers(engine, filter);
+}
+
+/** What images, containers and volumes take on disk; see engine/disk-usage.ts. */
+export async function diskUsage(engine: Engine): Promise<DiskUsage> {
+  return (await import("./engine/disk-usage.ts")).diskUsage(engine);
+}
+
+/** Bytes that a container has written; see engine/disk-usage.ts. */
+export async function containerSize(engine: Engine, id: string): Promise<number> {
+  return (await import("./engine/disk-usage.ts")).containerSize(engine, id);
+}
+
+/** All volumes, sorted by name; see engine/manage-volumes.ts. */
+export async function listVolumes(engine: Engine): Promise<VolumeSummary[]> {
+  return (await import("./engine/manage-volumes.ts")).listVolumes(engine);
+}
+
+/** One volume; see engine/manage-volumes.ts. */
+export async function getVolume(engine: Engine, name: string): Promise<VolumeSummary> {
+  return (await import("./engine/manage-volumes.ts")).getVolume(engine, name);
+}
+
+/** Makes a volume; see engine/manage-volumes.ts. */
+export async function createVolume(engine: Engine, name?: string): Promise<string> {
+  return (await import("./engine/manage-volumes.ts")).createVolume(engine, name);
+}
+
+/** Deletes a volume; see engine/manage-volumes.ts. */
+export async function removeVolume(engine: Engine, name: string): Promise<void> {
+  (await import("./engine/manage-volumes.ts")).removeVolume(engine, name);
+}
+
+/** Deletes the volumes that no container uses; see engine/manage-volumes.ts. */
+export async function pruneVolumes(
+  engine: Engine,
+  options?: PruneVolumesOptions,
+): Promise<{ readonly removed: readonly string[]; readonly bytes: number }> {
+  return (await import("./engine/manage-volumes.ts")).pruneVolumes(engine, options);
+}
+
+/** Makes an image of a container; see engine/commit.ts. */
+export async function commitContainer(
+  engine: Engine,
+  idOrName: string,
+  name?: string,
+  options?: CommitContainerOptions,
+): Promise<string> {
+  return (await import("./engine/commit.ts")).commitContainer(engine, idOrName, name, options);
+}
+
+/** Copies a file or a directory out of a container; see engine/copy.ts. */
+export async function copyFromContainer(
+  engine: Engine,
+  idOrName: string,
+  path: string,
+  destination: string,
+  options?: CopyOptions,
+): Promise<number> {
+  return (await import("./engine/copy.ts")).copyFromContainer(engine, idOrName, path, destination, options);
+}
+
+/** Copies a file or a directory into a container; see engine/copy.ts. */
+export async function copyToContainer(
+  engine: Engine,
+  source: string,
+  idOrName: string,
+  path: string,
+  options?: CopyOptions,
+): Promise<number> {
+  return (await import("./engine/copy.ts")).copyToContainer(engine, source, idOrName, path, options);
+}
+
+/** A file or a directory of a container as a tar stream; see engine/copy.ts. */
+export async function* archiveFromContainer(
+  engine: Engine,
+  idOrName: string,
+  path: string,
+  options?: Pick<CopyOptions, "followLink">,
+): AsyncGenerator<Uint8Array> {
+  yield* (await import("./engine/copy.ts")).archiveFromContainer(engine, idOrName, path, options);
+}
+
+/** Unpacks a tar stream in a container; see engine/copy.ts. */
+export async function extractToContainer(
+  engine: Engine,
+  stream: AsyncIterable<Uint8Array>,
+  idOrName: string,
+  path: string,
+  options?: Pick<CopyOptions, "onProgress">,
+): Promise<number> {
+  return (await import("./engine/copy.ts")).extractToContainer(engine, stream, idOrName, path, options);
+}
+
+/** A container's files as a tar stream; see engine/export.ts. */
+export async function* exportContainer(engine: Engine, idOrName: string): AsyncGenerator<Uint8Array> {
+  yield* (await import("./engine/export.ts")).exportContainer(engine, idOrName);
+}
+
+/** What a container has changed of its image's files; see engine/diff.ts. */
+export async function diffContainer(engine: Engine, idOrName: string): Promise<FileChange[]> {
+  return (await import("./engine/diff.ts")).diffContainer(engine, idOrName);
 }
 
 /** Gives a container another name; see engine/remove.ts. */

@@ -1,207 +1,51 @@
-import { allocate, BoxError, cstr } from "@bantubox/ffi";
-import {
-  display,
-  openDirectory,
-  openFile,
-  readInto,
-  readLink,
-  readNames,
-  readXattrs,
-  S,
-  type Stat,
-  statAt,
-} from "./tree.ts";
-
-const BLOCK = 512;
-const CHUNK = 1 << 20;
-/** Largest values of the header's octal fields. */
-const OCTAL_7 = 0o7777777;
-const OCTAL_11 = 0o77777777777;
+import { BoxError, cstr } from "@bantubox/ffi";
+import { isWhiteout } from "./overlay-marks.ts";
+import { TarWriter } from "./tar-writer.ts";
+import { display, isOpaque, openDirectory, readNames, S, statAt } from "./tree.ts";
 
 const ITSELF = cstr("");
+const RESERVED = Buffer.from(".wh.");
 
 /**
- * The tree below `directory` as a tar stream, the same bytes each time for the same tree: names sorted by
- * their bytes, times in whole seconds, owners by number, pax records only for what a plain header cannot hold.
- * So a layer that was made here needs no second copy: its blob is made again when someone wants it.
+ * A layer's directory as the layer's tar stream: names sorted by their bytes, overlay's whiteouts and opaque
+ * directories by the names that layers have for them. The same bytes each time, so a layer that was made here needs no
+ * second copy: its blob is made again when someone wants it.
+ *
+ * @throws {BoxError} `layer-whiteout` when a file has a name that would delete another in a layer.
  */
 export async function* archiveTree(directory: string): AsyncGenerator<Uint8Array> {
   using root = openDirectory(undefined, cstr(directory), JSON.stringify(directory));
-  const linked = new Map<string, Buffer>();
-  let chunk = allocate(CHUNK);
-  let filled = 0;
-
-  function* put(bytes: Uint8Array): Generator<Uint8Array> {
-    for (let at = 0; at < bytes.length; ) {
-      const count = Math.min(bytes.length - at, CHUNK - filled);
-      chunk.set(bytes.subarray(at, at + count), filled);
-      filled += count;
-      at += count;
-      if (filled === CHUNK) yield flush();
-    }
-  }
-
-  function flush(): Uint8Array {
-    const full = chunk.subarray(0, filled);
-    chunk = allocate(CHUNK);
-    filled = 0;
-    return full;
-  }
+  const writer = new TarWriter();
 
   function* entries(fd: number, path: Buffer): Generator<Uint8Array> {
     for (const name of readNames(fd, display(path))) {
       const stat = statAt(fd, name, display(name));
-      const below = Buffer.concat([path, name.subarray(0, -1)]);
-      const type = stat.mode & S.FMT;
-      if (type === S.SOCK) continue;
-      if (type === S.DIR) {
-        const slashed = Buffer.concat([below, Buffer.from("/")]);
-        yield* put(tarHeader({ path: slashed, stat, xattrs: readXattrs(fd, name) }));
-        using child = openDirectory(fd, name, display(name));
-        yield* entries(child.raw, slashed);
+      const bare = name.subarray(0, -1);
+      if (isWhiteout(stat)) {
+        yield* writer.hide(path, bare);
         continue;
       }
-      const first = stat.links > 1 ? linked.get(stat.identity) : undefined;
-      if (first !== undefined) {
-        yield* put(tarHeader({ path: below, stat, hardLink: first }));
-        continue;
-      }
-      if (stat.links > 1) linked.set(stat.identity, below);
-      const target = type === S.LNK ? Buffer.from(readLink(fd, name, display(name))) : undefined;
-      yield* put(tarHeader({ path: below, stat, symlink: target, xattrs: readXattrs(fd, name) }));
-      if (type === S.REG) yield* contents(fd, name, stat);
+      const below = Buffer.concat([path, bare]);
+      refuseReserved(bare, below);
+      yield* writer.add({ parent: fd, name, stat, path: below });
+      if ((stat.mode & S.FMT) !== S.DIR) continue;
+      using child = openDirectory(fd, name, display(name));
+      const slashed = Buffer.concat([below, Buffer.from("/")]);
+      if (isOpaque(fd, name)) yield* writer.hide(slashed, undefined);
+      yield* entries(child.raw, slashed);
     }
-  }
-
-  function* contents(fd: number, name: Uint8Array, { size }: Stat): Generator<Uint8Array> {
-    if (size === 0) return;
-    using file = openFile(fd, name, display(name));
-    for (let left = size; left > 0; ) {
-      const count = readInto(file.raw, chunk, filled, Math.min(left, CHUNK - filled));
-      if (count === 0)
-        throw new BoxError("layer-changed", `Cannot archive ${display(name)}: it became shorter meanwhile`);
-      filled += count;
-      left -= count;
-      if (filled === CHUNK) yield flush();
-    }
-    yield* put(new Uint8Array((BLOCK - (size % BLOCK)) % BLOCK));
   }
 
   const stat = statAt(root.raw, ITSELF, JSON.stringify(directory));
-  yield* put(tarHeader({ path: Buffer.from("./"), stat, xattrs: readXattrs(root.raw, cstr(".")) }));
+  yield* writer.add({ parent: root.raw, name: ITSELF, stat, path: Buffer.alloc(0) });
   yield* entries(root.raw, Buffer.alloc(0));
-  yield* put(new Uint8Array(2 * BLOCK));
-  if (filled > 0) yield flush();
+  yield* writer.end();
 }
 
-export interface TarEntry {
-  readonly path: Buffer;
-  readonly stat: Pick<Stat, "mode" | "uid" | "gid" | "size" | "mtime" | "rdevMajor" | "rdevMinor">;
-  readonly symlink?: Buffer | undefined;
-  readonly hardLink?: Buffer | undefined;
-  readonly xattrs?: readonly { readonly name: string; readonly value: Uint8Array }[] | undefined;
-}
-
-/** One entry's header, with a pax header before it when the plain one is too small. */
-export function tarHeader({ path, stat, symlink, hardLink, xattrs = [] }: TarEntry): Buffer {
-  const type = hardLink === undefined ? typeFlag(stat.mode) : "1";
-  const link = hardLink ?? symlink ?? Buffer.alloc(0);
-  const size = type === "0" ? stat.size : 0;
-  const records: Buffer[] = [];
-  const record = (key: string, value: Uint8Array | string) => records.push(paxRecord(key, Buffer.from(value)));
-  if (path.length > 100) record("path", path);
-  if (link.length > 100) record("linkpath", link);
-  if (size > OCTAL_11) record("size", String(size));
-  if (stat.uid > OCTAL_7) record("uid", String(stat.uid));
-  if (stat.gid > OCTAL_7) record("gid", String(stat.gid));
-  if (stat.mtime < 0 || stat.mtime > OCTAL_11) record("mtime", String(stat.mtime));
-  for (const { name, value } of xattrs) record(`SCHILY.xattr.${name}`, value);
-  const main = plainHeader({
-    path: path.subarray(0, 100),
-    link: link.subarray(0, 100),
-    type,
-    mode: stat.mode & 0o7777,
-    uid: stat.uid > OCTAL_7 ? 0 : stat.uid,
-    gid: stat.gid > OCTAL_7 ? 0 : stat.gid,
-    size: size > OCTAL_11 ? 0 : size,
-    mtime: stat.mtime < 0 || stat.mtime > OCTAL_11 ? 0 : stat.mtime,
-    major: type === "3" || type === "4" ? stat.rdevMajor : 0,
-    minor: type === "3" || type === "4" ? stat.rdevMinor : 0,
+/** @throws {BoxError} `layer-whiteout` when a layer would read the name of a file as another's deletion. */
+export function refuseReserved(name: Uint8Array, path: Buffer): void {
+  if (name.length < RESERVED.length || !RESERVED.equals(name.subarray(0, RESERVED.length))) return;
+  throw new BoxError("layer-whiteout", `Cannot make a layer with ${display(path)}: in it that means a deleted file`, {
+    hint: 'Rename it: no name in an image may begin with ".wh."',
   });
-  if (records.length === 0) return main;
-  const body = Buffer.concat(records);
-  const before = plainHeader({
-    path: Buffer.from("PaxHeaders/entry"),
-    link: Buffer.alloc(0),
-    type: "x",
-    mode: 0o644,
-    uid: 0,
-    gid: 0,
-    size: body.length,
-    mtime: 0,
-    major: 0,
-    minor: 0,
-  });
-  return Buffer.concat([before, body, Buffer.alloc((BLOCK - (body.length % BLOCK)) % BLOCK), main]);
-}
-
-function typeFlag(mode: number): string {
-  switch (mode & S.FMT) {
-    case S.DIR:
-      return "5";
-    case S.LNK:
-      return "2";
-    case S.CHR:
-      return "3";
-    case S.BLK:
-      return "4";
-    case S.FIFO:
-      return "6";
-    default:
-      return "0";
-  }
-}
-
-interface PlainHeader {
-  readonly path: Uint8Array;
-  readonly link: Uint8Array;
-  readonly type: string;
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly size: number;
-  readonly mtime: number;
-  readonly major: number;
-  readonly minor: number;
-}
-
-/** struct posix_header, <tar.h>. */
-function plainHeader(fields: PlainHeader): Buffer {
-  const header = Buffer.alloc(BLOCK);
-  const octal = (value: number, at: number, digits: number) =>
-    header.write(value.toString(8).padStart(digits, "0"), at, digits, "latin1");
-  header.set(fields.path, 0);
-  octal(fields.mode, 100, 7);
-  octal(fields.uid, 108, 7);
-  octal(fields.gid, 116, 7);
-  octal(fields.size, 124, 11);
-  octal(fields.mtime, 136, 11);
-  header.write("        ", 148, "latin1");
-  header.write(fields.type, 156, "latin1");
-  header.set(fields.link, 157);
-  header.write("ustar\x0000", 257, "latin1");
-  octal(fields.major, 329, 7);
-  octal(fields.minor, 337, 7);
-  let sum = 0;
-  for (const byte of header) sum += byte;
-  header.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
-  return header;
-}
-
-/** `length key=value\n`, where the length counts its own digits. */
-function paxRecord(key: string, value: Buffer): Buffer {
-  const rest = Buffer.concat([Buffer.from(` ${key}=`), value, Buffer.from("\n")]);
-  let length = rest.length + String(rest.length).length;
-  if (String(length).length !== String(rest.length).length) length = rest.length + String(length).length;
-  return Buffer.concat([Buffer.from(String(length)), rest]);
 }

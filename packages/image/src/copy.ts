@@ -208,7 +208,7 @@ function copyAttributes(fromFd: number, toFd: number, name: Uint8Array, stat: St
 }
 
 /** The kernel's 32-bit encoding of a device's numbers, as mknod(2) takes it. */
-export function makeDevice({ rdevMajor, rdevMinor }: Stat): number {
+export function makeDevice({ rdevMajor, rdevMinor }: Pick<Stat, "rdevMajor" | "rdevMinor">): number {
   return (rdevMinor & 0xff) + (rdevMajor & 0xfff) * 0x100 + (rdevMinor >>> 8) * 0x100000;
 }
 

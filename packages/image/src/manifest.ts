@@ -7,7 +7,7 @@ import type { RunConfig } from "./store.ts";
 /** Largest manifest, index or config that is read at all; what registries take, too. */
 export const DOCUMENT_MAX = 4 << 20;
 /** The kernel's overlay takes 500 lower directories. */
-const LAYERS_MAX = 500;
+export const LAYERS_MAX = 500;
 /** Labels of this prefix are ours: an image cannot set them. */
 const RESERVED_LABELS = "io.bantubox.";
 

@@ -1,8 +1,8 @@
 import type { Server } from "bun";
-import { tarHeader } from "./archive.ts";
 import { type Digest, sha256 } from "./digest.ts";
 import { OCI_CONFIG, OCI_MANIFEST } from "./manifest.ts";
 import { hostPlatform } from "./platform.ts";
+import { tarHeader } from "./tar-entry.ts";
 
 /** What a test makes of a request: a response of its own, or undefined for the true one. */
 export type Mischief = (

@@ -32,6 +32,9 @@ export interface Stat {
   readonly stored: number;
   readonly mtime: number;
   readonly mtimeNs: number;
+  /** When anything of it was changed last; nobody can set that. */
+  readonly ctime: number;
+  readonly ctimeNs: number;
   readonly rdevMajor: number;
   readonly rdevMinor: number;
   /** The same for all names of one file, and for no other. */
@@ -40,6 +43,7 @@ export interface Stat {
   readonly mount: number;
 }
 
+const ITSELF = cstr("");
 const statBuffer = allocate(256);
 const statView = new DataView(statBuffer.buffer);
 
@@ -69,6 +73,8 @@ function decodeStat(): Stat {
     stored: u64(48) * 512,
     mtime: statView.getInt32(116, true) * 2 ** 32 + u32(112),
     mtimeNs: u32(120),
+    ctime: statView.getInt32(100, true) * 2 ** 32 + u32(96),
+    ctimeNs: u32(104),
     rdevMajor: u32(128),
     rdevMinor: u32(132),
     identity: `${u32(136)}:${u32(140)}:${u32(36)}:${u32(32)}`,
@@ -86,6 +92,23 @@ export function openDirectory(parent: number | undefined, name: Uint8Array, subj
 export function openFile(parent: number, name: Uint8Array, subject: string): Fd {
   const flags = O.RDONLY | O.CLOEXEC | O.NONBLOCK | O.NOFOLLOW;
   return new Fd(call("openat", subject, parent, name, flags));
+}
+
+/**
+ * Opens a file for reading if it is a regular one, in a tree where somebody else may put another thing in its place at
+ * any moment: to open a device is an act in itself.
+ */
+export function openRegular(
+  parent: number,
+  name: Uint8Array,
+  subject: string,
+): (Disposable & { fd: number; stat: Stat }) | undefined {
+  using held = new Fd(call("openat", subject, parent, name, O.PATH | O.NOFOLLOW | O.CLOEXEC));
+  const stat = statAt(held.raw, ITSELF, subject);
+  if ((stat.mode & S.FMT) !== S.REG) return undefined;
+  const again = cstr(`/proc/self/fd/${held.raw}`);
+  const file = new Fd(call("openat", subject, AT_FDCWD, again, O.RDONLY | O.CLOEXEC));
+  return { fd: file.raw, stat, [Symbol.dispose]: () => file.close() };
 }
 
 /** Names in a directory as bytes, sorted by them: the same on every file system. Each ends in a zero byte. */
@@ -132,12 +155,17 @@ export function readXattrs(parent: number, name: Uint8Array): Xattr[] {
   const got = call("llistxattr", display(name), path, list, list.length);
   const xattrs: Xattr[] = [];
   for (const key of Buffer.from(list.buffer, 0, got).toString().split("\0").sort()) {
-    if (key !== "security.capability" && !/^user\.(?!overlay\.)/.test(key)) continue;
+    if (!isImageXattr(key)) continue;
     const value = allocate(65536);
     const size = call("lgetxattr", `${key} of ${display(name)}`, path, cstr(key), value, value.length);
     xattrs.push({ name: key, value: value.slice(0, size) });
   }
   return xattrs;
+}
+
+/** Whether an attribute belongs into an image. */
+export function isImageXattr(name: string): boolean {
+  return name === "security.capability" || /^user\.(?!overlay\.)/.test(name);
 }
 
 export function writeXattr(parent: number, name: Uint8Array, { name: key, value }: Xattr): void {
@@ -167,12 +195,18 @@ export function removeBelow(parent: number, name: Uint8Array): void {
   call("unlinkat", display(name), parent, name, AT_REMOVEDIR);
 }
 
+/** As `writeXattr`, for the open file itself. */
+export function writeOwnXattr(fd: number, { name: key, value }: Xattr): void {
+  call("fsetxattr", key, fd, cstr(key), value, value.length, 0);
+}
+
 /** A name's bytes for a message. */
 export function display(name: Uint8Array): string {
   return JSON.stringify(Buffer.from(name.at(-1) === 0 ? name.subarray(0, -1) : name).toString());
 }
 
-function pathBelow(parent: number, name: Uint8Array): Uint8Array {
+/** `name` below the directory `parent`, for calls that take no descriptor. */
+export function pathBelow(parent: number, name: Uint8Array): Uint8Array {
   const prefix = `/proc/self/fd/${parent}/`;
   const path = allocate(prefix.length + name.length);
   path.set(Buffer.from(prefix));
@@ -183,14 +217,19 @@ function pathBelow(parent: number, name: Uint8Array): Uint8Array {
 const times = allocate(32);
 const timesView = new DataView(times.buffer);
 
-/** Sets the time of change, of a link itself, too; the time of access becomes the same. */
-export function writeMtime(parent: number, name: Uint8Array, { mtime, mtimeNs }: Stat): void {
+/** Sets the time of change, of a link itself, too, and without a name of `parent`; the time of access becomes the same. */
+export function writeMtime(
+  parent: number,
+  name: Uint8Array | undefined,
+  { mtime, mtimeNs }: Pick<Stat, "mtime" | "mtimeNs">,
+): void {
   for (const at of [0, 16]) {
     timesView.setUint32(at, mtime >>> 0, true);
     timesView.setInt32(at + 4, Math.floor(mtime / 2 ** 32), true);
     timesView.setUint32(at + 8, mtimeNs, true);
   }
-  call("utimensat", display(name), parent, name, times, AT_SYMLINK_NOFOLLOW);
+  if (name === undefined) call("utimensat", undefined, parent, null, times, 0);
+  else call("utimensat", display(name), parent, name, times, AT_SYMLINK_NOFOLLOW);
 }
 
 /** Makes a file that must not exist yet, for writing. */
@@ -202,4 +241,9 @@ export function createFile(parent: number, name: Uint8Array): Fd {
 /** Reads on into `memory` from `at`; 0 at the end. */
 export function readInto(fd: number, memory: Uint8Array, at: number, length: number): number {
   return call("read", undefined, fd, addressOf(memory) + at, length);
+}
+
+/** Reads and writes go on from `offset`. */
+export function seek(fd: number, offset: number, subject: string): void {
+  call("lseek", subject, fd, offset, 0);
 }

@@ -32,11 +32,11 @@ export default defineCommand({
   examples: ["bb ps -a", "bb ps -aq --filter status=exited", `bb ps --format 'table {{.Names}}\\t{{.Status}}'`],
   async run({ flags, globals }) {
     const last = flags.latest ? 1 : (flags.last ?? -1);
-    const found = filterContainers(
-      await listContainers(openEngine(globals), { all: true }),
-      flags.filter ?? [],
-      flags.all === true || last >= 0,
-    ).sort((a, b) => b.createdMs - a.createdMs);
+    const isAll = flags.all === true || last >= 0;
+    // A filter may ask for those that do not run.
+    const all = isAll || flags.filter !== undefined;
+    const containers = await listContainers(openEngine(globals), { all });
+    const found = filterContainers(containers, flags.filter ?? [], isAll).sort((a, b) => b.createdMs - a.createdMs);
     const nowMs = Date.now();
     const truncate = !flags["no-trunc"];
     writeOut(

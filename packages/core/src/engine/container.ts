@@ -105,7 +105,7 @@ export function allContainers(engine: Engine): Container[] {
     .all()
     .map(fromRow);
   const ids = new Set(rows.map(({ id }) => id));
-  const rowless = allRowless(engine).filter(({ id }) => !ids.has(id));
+  const rowless = allRowless(engine, "", ids);
   if (rowless.length === 0) return rows;
   return [...rows, ...rowless].sort((a, b) => b.createdMs - a.createdMs || (a.id < b.id ? -1 : 1));
 }

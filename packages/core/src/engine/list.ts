@@ -1,7 +1,7 @@
 import { detectCgroups, isFrozen } from "@bantubox/cgroup";
 import { allContainers, type Container } from "./container.ts";
 import { cgroupPath, type Engine } from "./engine.ts";
-import { readStatus } from "./status.ts";
+import { idsThatMayRun, readStatus } from "./status.ts";
 import { sweepAll } from "./sweep.ts";
 
 export interface ContainerSummary {
@@ -26,13 +26,15 @@ export function listContainers(
   { all = false }: { all?: boolean | undefined } = {},
 ): ContainerSummary[] {
   sweepAll(engine);
-  const summaries = allContainers(engine).map((container) => summarize(engine, container));
+  const mayRun = idsThatMayRun(engine);
+  const containers = allContainers(engine).filter(({ id }) => all || mayRun.has(id));
+  const summaries = containers.map((container) => summarize(engine, container, mayRun));
   return all ? summaries : summaries.filter(({ status }) => status === "running" || status === "paused");
 }
 
-function summarize(engine: Engine, container: Container): ContainerSummary {
+function summarize(engine: Engine, container: Container, mayRun: ReadonlySet<string>): ContainerSummary {
   const { launch } = container;
-  const status = readStatus(engine, container);
+  const status = readStatus(engine, container, mayRun);
   return {
     id: container.id,
     name: container.name,

@@ -1,4 +1,4 @@
-import { allocate, attempt, BoxError, call, Fd, O, openPlan, openTrampoline } from "@bantubox/ffi";
+import { allocate, attempt, BoxError, call, ERRNO, Fd, O, openPlan, openTrampoline } from "@bantubox/ffi";
 import { ownCommand } from "../runtime/become.ts";
 import type { StepFailure } from "../runtime/explain.ts";
 import type { Spec } from "../runtime/spec.ts";
@@ -52,6 +52,62 @@ export async function spawnTrampoline<
     env: {},
     stdio: [stdin, stdout, stderr, memory.raw, report.raw, passed.raw],
   });
+}
+
+/** A trampoline that has done its work and waits to be let go: it ends when this does, or is disposed of. */
+export interface Waiting extends AsyncDisposable {
+  readonly pid: number;
+}
+
+/** How long a trampoline may take to be ready; its steps are a few mounts and files. */
+const READY_TIMEOUT_MS = 30_000;
+
+/**
+ * Starts a plan of `compileHold` or `compileThaw` beside this process, and returns when it waits.
+ *
+ * @throws {BoxError} What `explainFailure` makes of the step that failed.
+ */
+export async function spawnWaiting(plan: Uint8Array): Promise<Waiting> {
+  using report = openReport();
+  const wait = openReport();
+  using _read = wait.read;
+  const child = await spawnTrampoline(plan, report.write, wait.read, {
+    stdin: "ignore",
+    stdout: "ignore",
+    stderr: "ignore",
+  }).catch((error: unknown) => {
+    wait.write.close();
+    throw error;
+  });
+  report.write.close();
+  const waiting = {
+    pid: child.pid,
+    async [Symbol.asyncDispose]() {
+      wait.write.close();
+      await child.exited;
+    },
+  };
+  try {
+    const { failure } = await nextReport(report.read.raw);
+    if (failure === undefined) return waiting;
+    const { explainFailure } = await import("../runtime/explain.ts");
+    throw explainFailure(plan, failure, undefined);
+  } catch (error) {
+    await waiting[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function nextReport(fd: number): Promise<Report> {
+  const bytes = allocate(REPORT_BYTES);
+  const deadline = performance.now() + READY_TIMEOUT_MS;
+  for (let pauseMs = 1; performance.now() < deadline; pauseMs = Math.min(pauseMs * 2, 20)) {
+    const count = attempt("read", fd, bytes, bytes.length);
+    if (count === REPORT_BYTES) return parseReport(bytes, 0);
+    if (count !== -ERRNO.EAGAIN) break;
+    await Bun.sleep(pauseMs);
+  }
+  throw noReport();
 }
 
 /** A pipe for struct plan_report; its reader never blocks. */

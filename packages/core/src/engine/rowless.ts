@@ -35,13 +35,13 @@ export function readRowless(engine: Engine, id: string): Container | undefined {
   }
 }
 
-/** All containers without a row whose IDs begin with `prefix`. */
-export function allRowless(engine: Engine, prefix = ""): Container[] {
+/** All containers without a row whose IDs begin with `prefix`. @param known IDs that need no look. */
+export function allRowless(engine: Engine, prefix = "", known?: ReadonlySet<string>): Container[] {
   const parent = `${engine.root}/containers`;
   if (!existsSync(parent)) return [];
   const found: Container[] = [];
   for (const name of nodeFs().readdirSync(parent)) {
-    if (name.length !== 64 || !name.startsWith(prefix)) continue;
+    if (name.length !== 64 || !name.startsWith(prefix) || known?.has(name) === true) continue;
     const container = readRowless(engine, name);
     if (container !== undefined) found.push(container);
   }

@@ -1,4 +1,4 @@
-import { existsSync, readIfThere } from "@bantubox/ffi";
+import { existsSync, isErrno, nodeFs, readIfThere } from "@bantubox/ffi";
 import { isAlive, parseStat } from "../runtime/process-stat.ts";
 import { RECORD } from "../runtime/records.ts";
 import { containerDirectory, type Engine, runDirectory } from "./engine.ts";
@@ -19,25 +19,49 @@ export type Status =
 /** Nobody was left to see it end. */
 const ENDED_UNSEEN: Status = { state: "exited", exitCode: 255, finishedMs: undefined, isOomKilled: false };
 
+/** Which containers may run: the others have no run directory. */
+export function idsThatMayRun({ runRoot }: Engine): ReadonlySet<string> {
+  return new Set(nodeFs().readdirSync(runRoot));
+}
+
 /**
  * Looks at the container itself: a row never says whether something runs.
  *
  * The start record holds a pid and when it started; both must still fit, or
  * the pid is somebody else's by now. The run directory does not survive a
  * reboot, after which every pid is somebody else's.
+ *
+ * @param mayRun Of `idsThatMayRun`, when many are asked for.
  */
-export function readStatus(engine: Engine, { id, startedMs }: { id: string; startedMs: number | undefined }): Status {
-  const start = readIfThere(`${runDirectory(engine, id)}/${RECORD.pid}`);
+export function readStatus(
+  engine: Engine,
+  { id, startedMs }: { id: string; startedMs: number | undefined },
+  mayRun?: ReadonlySet<string>,
+): Status {
+  const start = mayRun?.has(id) === false ? undefined : readIfThere(`${runDirectory(engine, id)}/${RECORD.pid}`);
   if (start !== undefined) {
     const [pid, ticks] = parseStat(start);
     if (isAlive(pid, ticks)) return { state: "running", pid, startTicks: ticks };
   }
-  const exit = readIfThere(`${containerDirectory(engine, id)}/${RECORD.exit}`);
+  // Every start writes that it was one before there is anything to end.
+  if (startedMs === undefined && start === undefined) return { state: "created" };
+  const path = `${containerDirectory(engine, id)}/${RECORD.exit}`;
+  const exit = mayRun === undefined ? readIfThere(path) : readByNode(path);
   if (exit !== undefined) return parseExit(exit);
   // Whoever starts a container has its lock before there is a process to see.
   if (startedMs === undefined || isLocked(engine, id)) return { state: "created" };
   // Its monitor was killed before it could write the record, or the machine went down.
   return ENDED_UNSEEN;
+}
+
+/** As `readIfThere`: the quicker of the two once node:fs is loaded and there are many to read. */
+function readByNode(path: string): string | undefined {
+  try {
+    return nodeFs().readFileSync(path, "utf8");
+  } catch (error) {
+    if (isErrno(error, "ENOENT", "ENOTDIR")) return undefined;
+    throw error;
+  }
 }
 
 function isLocked(engine: Engine, id: string): boolean {

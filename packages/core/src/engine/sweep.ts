@@ -1,12 +1,14 @@
 import { detectCgroups, killCgroup, removeCgroup } from "@bantubox/cgroup";
 import { existsSync, nodeFs } from "@bantubox/ffi";
 import { GONE } from "../runtime/records.ts";
-import { allContainers } from "./container.ts";
 import { cgroupPath, containerDirectory, type Engine, runDirectory } from "./engine.ts";
 import { tryLock, tryLockDirectory } from "./lock.ts";
 import { removeFiles } from "./remove-files.ts";
+import { readRowless } from "./rowless.ts";
 import { removeRows } from "./rows.ts";
 import { readStatus } from "./status.ts";
+
+const ID = /^[0-9a-f]{64}$/;
 
 /**
  * Finds what killed commands and monitors have left, and clears it away: whoever
@@ -17,35 +19,58 @@ import { readStatus } from "./status.ts";
  */
 export function sweepAll(engine: Engine): void {
   const known = new Set<string>();
-  for (const container of allContainers(engine)) {
-    known.add(container.id);
-    if (!container.autoRemove) continue;
-    if (!existsSync(containerDirectory(engine, container.id))) {
-      removeRows(engine, container.id);
+  for (const { id, auto_remove, started_ms } of allRows(engine)) {
+    known.add(id);
+    if (auto_remove === 1) sweepEnded(engine, id, started_ms ?? undefined);
+  }
+  const names = namesIn(`${engine.root}/containers`, "");
+  for (const id of names) {
+    if (!ID.test(id) || known.has(id)) continue;
+    const rowless = readRowless(engine, id);
+    if (rowless !== undefined) {
+      known.add(id);
+      sweepEnded(engine, id, rowless.startedMs);
       continue;
     }
-    // Made by `create --rm`, it waits for its first start.
-    if (container.startedMs === undefined) continue;
-    using lock = tryLock(engine, container.id);
-    // A container whose monitor was killed goes on without it.
-    if (lock === undefined || readStatus(engine, container).state === "running") continue;
-    removeCompletely(engine, container.id);
-  }
-  for (const id of idsIn(`${engine.root}/containers`)) {
-    if (known.has(id)) continue;
     using lock = tryLock(engine, id);
     if (lock === undefined || hasRow(engine, id)) continue;
     removeCompletely(engine, id);
   }
-  for (const name of namesIn(`${engine.root}/containers`, GONE)) {
+  for (const name of names) {
+    if (!name.startsWith(GONE)) continue;
     const path = `${engine.root}/containers/${name}`;
     // Its monitor is still removing it, unless that was killed.
     using lock = tryLockDirectory(path);
     if (lock !== undefined) removeFiles(path);
   }
-  for (const id of idsIn(engine.runRoot)) {
-    if (!known.has(id) && !existsSync(containerDirectory(engine, id))) removeCompletely(engine, id);
+  for (const id of namesIn(engine.runRoot, "")) {
+    if (ID.test(id) && !known.has(id) && !existsSync(containerDirectory(engine, id))) removeCompletely(engine, id);
   }
+}
+
+/** Removes a `--rm` container that has ended, and that nobody is responsible for. */
+function sweepEnded(engine: Engine, id: string, startedMs: number | undefined): void {
+  if (!existsSync(containerDirectory(engine, id))) {
+    removeRows(engine, id);
+    return;
+  }
+  // Made by `create --rm`, it waits for its first start.
+  if (startedMs === undefined) return;
+  using lock = tryLock(engine, id);
+  // A container whose monitor was killed goes on without it.
+  if (lock === undefined || readStatus(engine, { id, startedMs }).state === "running") return;
+  removeCompletely(engine, id);
+}
+
+interface Row {
+  readonly id: string;
+  readonly auto_remove: number;
+  readonly started_ms: number | null;
+}
+
+/** No more than is needed: of a thousand containers, reading what they run takes longer than all else. */
+function allRows({ database }: Engine): Row[] {
+  return database.query<Row, []>("SELECT id, auto_remove, started_ms FROM container").all();
 }
 
 /**
@@ -65,11 +90,6 @@ export function removeCompletely(engine: Engine, id: string, withVolumes = true)
 
 function hasRow({ database }: Engine, id: string): boolean {
   return database.query<{ id: string }, [string]>("SELECT id FROM container WHERE id = ?").get(id) !== null;
-}
-
-/** Names of containers' directories in `parent`. */
-function idsIn(parent: string): string[] {
-  return namesIn(parent, "").filter((name) => /^[0-9a-f]{64}$/.test(name));
 }
 
 function namesIn(parent: string, beginning: string): string[] {

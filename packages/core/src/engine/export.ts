@@ -1,0 +1,15 @@
+import { archiveMerged } from "@bantubox/image/files";
+import { getContainer } from "./container.ts";
+import { openFiles } from "./container-files.ts";
+import type { Engine } from "./engine.ts";
+
+/**
+ * A container's files as a tar stream, whether it runs or not. What is mounted into it is not its own: volumes are left
+ * out, and what they cover is in it.
+ *
+ * @throws {BoxError} `no-such-container`, `in-memory`
+ */
+export async function* exportContainer(engine: Engine, idOrName: string): AsyncGenerator<Uint8Array> {
+  using files = openFiles(getContainer(engine, idOrName), "export");
+  yield* archiveMerged(files, { oneMount: true, passed: files.passed });
+}
