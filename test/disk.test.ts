@@ -71,6 +71,7 @@ describe("system df", () => {
     const details = await store.ok(["system", "df", "-v"]);
     expect(details).toMatch(/^box +1 .* 1$/m);
     expect(details).toMatch(/^free +0 +0B$/m);
+    expect(await store.ok(["ps", "-as", "--format", "{{.Names}} {{.Size}}"])).toMatch(/^box 3\.1[0-9]?MB$/);
     const headings = ["Images space usage:", "Containers space usage:", "Local Volumes space usage:"];
     for (const heading of headings) expect(details).toContain(heading);
   });

@@ -1,8 +1,9 @@
-import { listContainers, openEngine } from "@bantubox/core";
+import { type ContainerSummary, containerSize, type Engine, listContainers, openEngine } from "@bantubox/core";
 import { defineCommand } from "../command.ts";
 import { containerColumns, containerRow } from "../container-row.ts";
 import { filterContainers } from "../filter.ts";
 import { listFlags } from "../flags.ts";
+import { formatSize } from "../format.ts";
 import { formatListing } from "../listing.ts";
 import { writeOut } from "../output.ts";
 import { parseInteger } from "../values/number.ts";
@@ -26,6 +27,7 @@ export default defineCommand({
       parse: (text: string, label: string) => parseInteger(text, label, { min: -1 }),
       description: "The last created ones, whatever their state",
     },
+    size: { type: "boolean", short: "s", description: "What each has written, too" },
     latest: { type: "boolean", short: "l", description: "The last created one, whatever its state" },
     ...listFlags,
   },
@@ -35,14 +37,18 @@ export default defineCommand({
     const isAll = flags.all === true || last >= 0;
     // A filter may ask for those that do not run.
     const all = isAll || flags.filter !== undefined;
-    const containers = await listContainers(openEngine(globals), { all });
+    const engine = openEngine(globals);
+    const containers = await listContainers(engine, { all });
     const found = filterContainers(containers, flags.filter ?? [], isAll).sort((a, b) => b.createdMs - a.createdMs);
     const nowMs = Date.now();
     const truncate = !flags["no-trunc"];
+    const shown = last < 0 ? found : found.slice(0, last);
+    const rows = shown.map((each) => containerRow(each, { nowMs, truncate }));
+    if (flags.size) await addSizes(engine, shown, rows);
     writeOut(
       formatListing({
-        columns: containerColumns,
-        rows: (last < 0 ? found : found.slice(0, last)).map((each) => containerRow(each, { nowMs, truncate })),
+        columns: flags.size ? { ...containerColumns, Size: "SIZE" } : containerColumns,
+        rows,
         format: flags.format,
         quiet: flags.quiet ? "ID" : undefined,
       }),
@@ -50,3 +56,15 @@ export default defineCommand({
     return 0;
   },
 });
+
+/** Looks at every file that they have written, so only for who asks. */
+async function addSizes(
+  engine: Engine,
+  containers: readonly ContainerSummary[],
+  rows: readonly Record<string, string>[],
+): Promise<void> {
+  for (const [index, { id }] of containers.entries()) {
+    const row = rows[index];
+    if (row !== undefined) row["Size"] = formatSize(await containerSize(engine, id));
+  }
+}
