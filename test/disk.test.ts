@@ -92,10 +92,34 @@ describe("container prune", () => {
     expect(await store.ok(["ps", "-a", "--format", "{{.Names}}"])).toBe("kept\nruns");
     // On a terminal it asks; only a yes is one.
     const ask = (answer: string): Promise<unknown> =>
-      run(["script", "-qec", [...store.command, "container", "prune"].join(" "), "/dev/null"], { stdin: `${answer}\n` });
+      run(["script", "-qec", [...store.command, "container", "prune"].join(" "), "/dev/null"], {
+        stdin: `${answer}\n`,
+      });
     await ask("n");
     expect(await store.ok(["ps", "-a", "--format", "{{.Names}}"])).toBe("kept\nruns");
     await ask("y");
     expect(await store.ok(["ps", "-a", "--format", "{{.Names}}"])).toBe("runs");
+  });
+});
+
+describe("system prune", () => {
+  test("removes containers, images and volumes that nothing needs, and no others", async () => {
+    await using store = await newStore();
+    const image = await busyboxRoot();
+    for (const name of ["used:1", "free:1"]) await store.ok(["init", image, name, "-l", `for=${name}`]);
+    await store.ok(["run", "-d", "--name", "runs", ...NET, "used:1", "sleep", "600"]);
+    await store.ok(["run", "--name", "ended", ...NET, "-v", "/anonymous", "-v", "named:/named", "used:1", "true"]);
+    await store.ok(["run", "--name", "other", ...NET, "free:1", "touch", "/new"]);
+    await store.ok(["commit", "other"]);
+    expect((await store.bb(["system", "prune"])).code).toBe(125);
+    expect(await store.ok(["system", "prune", "-f"])).toMatch(
+      /^Deleted Containers:\n(?:[0-9a-f]{64}\n){2}\nDeleted Images:\n/,
+    );
+    expect((await store.ok(["images", "--format", "{{.Repository}}"])).split("\n").sort()).toEqual(["free", "used"]);
+    expect((await store.ok(["volume", "ls", "-q"])).split("\n")).toHaveLength(2);
+    await store.ok(["system", "prune", "-a", "--force", "--volumes"]);
+    expect(await store.ok(["images", "--format", "{{.Repository}}"])).toBe("used");
+    expect(await store.ok(["volume", "ls", "-q"])).toBe("named");
+    expect(await store.ok(["ps", "--format", "{{.Names}}"])).toBe("runs");
   });
 });

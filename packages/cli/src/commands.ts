@@ -92,6 +92,7 @@ export const groups: Readonly<Record<string, Readonly<Record<string, string | Lo
   },
   system: {
     df: () => import("./commands/system/df.ts"),
+    prune: () => import("./commands/system/prune.ts"),
     info: "info",
   },
   volume: {

@@ -1,6 +1,6 @@
-import { BoxError } from "@bantubox/ffi";
-import { readBlob } from "./blobs.ts";
-import { type Digest, quote } from "./digest.ts";
+import { imageDetails, readDocument } from "./details.ts";
+import type { Digest } from "./digest.ts";
+import { readHistory } from "./history.ts";
 import { OCI_LAYER, parseConfig, parseManifest } from "./manifest.ts";
 import type { ImageParts } from "./new-image.ts";
 import { hostPlatform, type Platform } from "./platform.ts";
@@ -13,10 +13,8 @@ export const EMPTY_BASE: Base = { layers: [], history: [], platform: hostPlatfor
 
 /** @param id Of an image that is there. @throws {BoxError} `no-such-image` when it has just been removed. */
 export async function readBase(store: ImageStore, id: Digest): Promise<Base> {
-  const row = store.database.query<{ manifest: Digest }, [string]>("SELECT manifest FROM image WHERE id = ?1").get(id);
-  if (row === null) throw new BoxError("no-such-image", `Cannot find image ${quote(id)}: it has been removed`);
-  const manifest = parseManifest(await readBlob(store, row.manifest), "");
-  const bytes = await readBlob(store, id);
+  const manifest = parseManifest(await readDocument(store, id, imageDetails(store, id).manifest), "");
+  const bytes = await readDocument(store, id, id);
   const descriptors = manifest.kind === "manifest" ? manifest.layers : [];
   const { diffIds, platform } = parseConfig(bytes, descriptors.length);
   const layers = descriptors.flatMap((descriptor, index) => {
@@ -24,7 +22,7 @@ export async function readBase(store: ImageStore, id: Digest): Promise<Base> {
     const mediaType = asOci(descriptor.mediaType);
     return diffId === undefined ? [] : [{ descriptor: { ...descriptor, mediaType }, diffId }];
   });
-  return { layers, history: historyOf(bytes), platform };
+  return { layers, history: readHistory(bytes), platform };
 }
 
 /** Docker's name for the same thing, in a manifest that is the OCI's. */
@@ -33,18 +31,4 @@ function asOci(mediaType: string): string {
     /^application\/vnd\.docker\.image\.rootfs\.(?:foreign\.)?diff\.tar(?:\.(.+))?$/.exec(mediaType) ?? [];
   if (!mediaType.includes("docker")) return mediaType;
   return compression === undefined ? OCI_LAYER : `${OCI_LAYER}+${compression}`;
-}
-
-/** A config's history; what an entry lacks is left out, what is of another kind as well. */
-function historyOf(config: Uint8Array): ImageParts["history"] {
-  const { history } = JSON.parse(new TextDecoder().decode(config)) as { history?: unknown };
-  if (!Array.isArray(history)) return [];
-  const text = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined);
-  return history.map((entry: Readonly<Record<string, unknown>>) => ({
-    created: text(entry["created"]),
-    createdBy: text(entry["created_by"]),
-    author: text(entry["author"]),
-    comment: text(entry["comment"]),
-    isEmpty: entry["empty_layer"] === true,
-  }));
 }

@@ -11,7 +11,6 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { BoxError, isErrno } from "@bantubox/ffi";
-import { tarHeader } from "./archive.ts";
 import { type ImageDetails, imageDetails, incomplete, readDocument } from "./details.ts";
 import { type Digest, digestHex, quote } from "./digest.ts";
 import { lockForWriting } from "./garbage.ts";
@@ -20,6 +19,7 @@ import { type Descriptor, manifestType, OCI_INDEX, parseConfig, parseManifest } 
 import { familiarName, formatReference, parseReference, repositoryName } from "./reference.ts";
 import { copyFile, type Output, openOutput, outputTo, writeAll } from "./save-output.ts";
 import { findImage, getImage, type ImageStore } from "./store.ts";
+import { tarHeader } from "./tar-entry.ts";
 import { S } from "./tree.ts";
 
 /** `docker-archive` is an OCI archive as well; `oci-dir` is a layout in a directory. */

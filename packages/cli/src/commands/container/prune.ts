@@ -1,8 +1,9 @@
 import { openEngine, pruneContainers } from "@bantubox/core";
 import { defineCommand } from "../../command.ts";
 import { formatSize } from "../../format.ts";
+import { imageFilter, PRUNE_FILTERS } from "../../image-filter.ts";
 import { writeOut } from "../../output.ts";
-import { deletedText, mayPrune, parsePruneFilters, pruneFilterFlags, pruneFlags } from "../../prune.ts";
+import { deletedText, mayPrune, pruneFilterFlags, pruneFlags } from "../../prune.ts";
 
 export default defineCommand({
   name: "container prune",
@@ -11,7 +12,7 @@ export default defineCommand({
   flags: { ...pruneFlags, ...pruneFilterFlags },
   examples: ["bb container prune", "bb container prune -f --filter until=24h"],
   async run({ flags, globals }) {
-    const filter = parsePruneFilters(flags.filter);
+    const filter = imageFilter(flags.filter ?? [], PRUNE_FILTERS);
     const warning = "This will remove all containers that do not run.";
     if (!(await mayPrune("container prune", warning, flags.force))) return 1;
     const { removed, bytes } = await pruneContainers(openEngine(globals), filter);
