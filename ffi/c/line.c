@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The one look at every offset of a remembered line. No system call, no writing: fuzz-line.c runs it on anything. */
 #include "line.h"
+#include "holes.h"
 #include "sys.h"
 
 static int is_range(const struct line_header *header, uint32_t offset, uint64_t bytes)
@@ -17,18 +18,6 @@ static int is_array(const struct line_header *header, uint32_t offset, uint32_t 
 static int is_text(const struct line_header *header, uint32_t offset)
 {
 	return is_range(header, offset, 1);
-}
-
-static int are_places(const struct line_header *header, uint32_t offset, uint32_t count, uint32_t digits)
-{
-	const uint32_t *places = (const void *)((const char *)header + offset);
-
-	if (!is_array(header, offset, count, sizeof(*places)))
-		return 0;
-	for (uint32_t i = 0; i < count; i++)
-		if (!is_range(header, places[i], digits))
-			return 0;
-	return 1;
 }
 
 static int are_facts(const struct line_header *header)
@@ -48,6 +37,38 @@ static int are_facts(const struct line_header *header)
 	return 1;
 }
 
+static int are_files(const struct line_header *header)
+{
+	const struct line_file *file = (const void *)((const char *)header + header->files);
+
+	if (!is_array(header, header->files, header->file_count, sizeof(*file)))
+		return 0;
+	for (uint32_t i = 0; i < header->file_count; i++, file++)
+		if (!is_text(header, file->name) || !is_range(header, file->content.offset, file->content.bytes))
+			return 0;
+	return 1;
+}
+
+/* They lie between the tables in front and their own behind. */
+static int are_places(const struct line_header *header)
+{
+	const struct line_place *place = (const void *)((const char *)header + header->places);
+	uint64_t first = header->facts + (uint64_t)header->fact_count * sizeof(struct line_fact);
+	uint64_t files_end = header->files + (uint64_t)header->file_count * sizeof(struct line_file);
+
+	if (!is_array(header, header->places, header->place_count, sizeof(*place)))
+		return 0;
+	if (files_end > first)
+		first = files_end;
+	for (uint32_t i = 0; i < header->place_count; i++, place++) {
+		if (place->offset < first || (uint64_t)place->offset + place->bytes > header->places)
+			return 0;
+		if (place->hole != HOLE_FRESH ? place->hole >= HOLES_MAX : place->bytes > FRESH_DIGITS)
+			return 0;
+	}
+	return 1;
+}
+
 int line_decode(const void *at, size_t bytes)
 {
 	const struct line_header *header = at;
@@ -58,32 +79,13 @@ int line_decode(const void *at, size_t bytes)
 		return -EINVAL;
 	if (((const char *)at)[bytes - 1] != 0)
 		return -EINVAL;
-	if (header->kind != LINE_RUN && header->kind != LINE_EXEC)
+	if (header->kind != LINE_MAKE && header->kind != LINE_ENTER)
 		return -EINVAL;
-	if (!is_range(header, header->words.offset, header->words.bytes) || !is_text(header, header->directory))
+	if (!is_text(header, header->directory) || !is_text(header, header->record))
 		return -EINVAL;
-	if (!is_range(header, header->config.offset, header->config.bytes) ||
-	    !is_range(header, header->record.offset, header->record.bytes) ||
+	if (!is_range(header, header->skeleton.offset, header->skeleton.bytes) ||
+	    !is_range(header, header->subdirectories.offset, header->subdirectories.bytes) ||
 	    !is_range(header, header->plan.offset, header->plan.bytes))
 		return -EINVAL;
-	if (!are_facts(header) || !are_places(header, header->whole, header->whole_count, ID_DIGITS) ||
-	    !are_places(header, header->beginnings, header->short_count, SHORT_DIGITS))
-		return -EINVAL;
-	/* Patching the ID must not reach what was just looked at. */
-	uint32_t first = header->config.offset;
-	if (first > header->record.offset || first > header->plan.offset)
-		return -EINVAL;
-	const uint32_t *places[] = {(const void *)((const char *)at + header->whole),
-				    (const void *)((const char *)at + header->beginnings)};
-	const uint32_t counts[] = {header->whole_count, header->short_count};
-	const uint32_t digits[] = {ID_DIGITS, SHORT_DIGITS};
-	uint32_t end = header->plan.offset + header->plan.bytes;
-	if (header->facts + header->fact_count * sizeof(struct line_fact) > first || header->whole < end ||
-	    header->beginnings < end)
-		return -EINVAL;
-	for (int list = 0; list < 2; list++)
-		for (uint32_t i = 0; i < counts[list]; i++)
-			if (places[list][i] < first || places[list][i] + digits[list] > end)
-				return -EINVAL;
-	return 0;
+	return are_facts(header) && are_files(header) && are_places(header) ? 0 : -EINVAL;
 }

@@ -11,6 +11,20 @@ import { allocate, cstr } from "./memory.ts";
  */
 const READ_BYTES = 1 << 16;
 
+/** Who is asked instead when something is read of the host; see recorded.ts. */
+export interface Reads {
+  /** @param detail What lines must contain to be part of it; all for "". @param real Reads it, undefined where there is no file. */
+  text(path: string, detail: string, real: () => string | undefined): string | undefined;
+  stat(path: string, real: () => Stat | undefined): Stat | undefined;
+}
+
+let reads: Reads | undefined;
+
+/** Has `instead` asked for whatever is read from now on, or nobody. */
+export function interceptReads(instead: Reads | undefined): void {
+  reads = instead;
+}
+
 let buffer: Uint8Array<ArrayBuffer> | undefined;
 let decoder: TextDecoder | undefined;
 
@@ -20,11 +34,17 @@ export function nodeFs(): typeof import("node:fs") {
 }
 
 export function existsSync(path: string): boolean {
+  if (reads !== undefined) return reads.stat(path, () => realStat(path)) !== undefined;
   return attempt("faccessat", AT.FDCWD, cstr(path), 0) === 0;
 }
 
 /** Reads a whole file as UTF-8. @throws {SysError} */
 export function readTextSync(path: string): string {
+  if (reads !== undefined) {
+    const text = reads.text(path, "", () => realText(path));
+    if (text === undefined) throw new SysError("openat", ERRNO.ENOENT, `"${path}"`);
+    return text;
+  }
   const fd = call("openat", `"${path}"`, AT.FDCWD, cstr(path), O.RDONLY | O.CLOEXEC | O.NOCTTY);
   try {
     return readDescriptor(fd, path);
@@ -35,6 +55,27 @@ export function readTextSync(path: string): string {
 
 /** As `readTextSync`. @returns Undefined when the file is not there. */
 export function readIfThere(path: string): string | undefined {
+  return reads === undefined ? realText(path) : reads.text(path, "", () => realText(path));
+}
+
+/** The lines of a file that contain `detail`; none where there is no file. */
+export function readLinesWith(path: string, detail: string): string {
+  const real = (): string => linesWith(realText(path) ?? "", detail);
+  return reads === undefined ? real() : (reads.text(path, detail, real) ?? "");
+}
+
+function linesWith(text: string, detail: string): string {
+  let lines = "";
+  for (let at = text.indexOf(detail); at !== -1; ) {
+    const next = text.indexOf("\n", at);
+    const end = next === -1 ? text.length : next + 1;
+    lines += text.slice(text.lastIndexOf("\n", at) + 1, end);
+    at = text.indexOf(detail, end);
+  }
+  return lines;
+}
+
+function realText(path: string): string | undefined {
   const fd = attempt("openat", AT.FDCWD, cstr(path), O.RDONLY | O.CLOEXEC | O.NOCTTY);
   if (fd === -ERRNO.ENOENT || fd === -ERRNO.ENOTDIR || fd === -ERRNO.ESRCH) return undefined;
   if (fd < 0) throw new SysError("openat", -fd, `"${path}"`);
@@ -111,6 +152,10 @@ export interface Stat {
 
 /** The file that `path` leads to, or undefined when there is none. @throws {SysError} */
 export function statIfThere(path: string): Stat | undefined {
+  return reads === undefined ? realStat(path) : reads.stat(path, () => realStat(path));
+}
+
+function realStat(path: string): Stat | undefined {
   const result = statInto(AT.FDCWD, path, 0);
   if (typeof result !== "number") return result;
   if (result === -ERRNO.ENOENT || result === -ERRNO.ENOTDIR) return undefined;

@@ -3,22 +3,43 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
-import { encodeLine, FACT, lineFact, lineHeader, lineName, placesOf, type RunLine } from "./line.ts";
+import {
+  encodeLine,
+  FACT,
+  fillPlaces,
+  lineFact,
+  lineFile,
+  lineHeader,
+  lineName,
+  linePlace,
+  type MakeLine,
+  placesOf,
+  placesOfLine,
+  wordBytes,
+} from "./line.ts";
 
 const ffi = join(import.meta.dir, "..");
 const id = "0123456789ab".padEnd(64, "c");
-const line: RunLine = {
-  kind: "run",
-  words: ["run", "--rm", "image", "true"],
+const bundle = "fedcba987654";
+const line: MakeLine = {
+  kind: "make",
+  skeleton: wordBytes(["run", "--rm", "image", "true"]),
   facts: [
     { kind: "text", path: "/etc/resolv.conf", detail: "", value: "nameserver ::1\n" },
-    { kind: "node", path: "/", detail: "up", value: "0 16877 ", isLate: true },
+    { kind: "node", path: `/run/${bundle}`, detail: "up", value: "0 16877 ", isLate: true },
   ],
-  id,
-  directory: "/var/lib/bantubox/containers",
-  config: JSON.stringify({ hostname: id.slice(0, 12) }),
-  record: JSON.stringify({ id }),
-  plan: Buffer.from(`plan of ${id} ${id.slice(0, 12)}.`),
+  holes: [
+    { index: "fresh", text: id },
+    { index: 3, text: bundle },
+  ],
+  directory: `/var/lib/bantubox/containers/${id}`,
+  mode: 0o700,
+  subdirectories: ["rootfs", "upper"],
+  files: [
+    ["config.json", JSON.stringify({ hostname: id.slice(0, 12) })],
+    ["container.json", JSON.stringify({ id })],
+  ],
+  plan: Buffer.from(`plan of ${id} ${id.slice(0, 12)} in ${bundle}.`),
   passed: 97,
   nofile: 1024,
 };
@@ -33,20 +54,20 @@ test("the line's layout and numbers are those of c/line.h", () => {
   try {
     // A range is two of our fields.
     const theirName = (name: string): string =>
-      (/^(words|config|record|plan)(Bytes)?$/.test(name)
+      (/^(skeleton|subdirectories|plan|content)(Bytes)?$/.test(name)
         ? name.replace(/^(.*?)(Bytes)?$/, (_, range, bytes) => `${range}.${bytes ? "bytes" : "offset"}`)
         : name
       ).replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-    const fields = Object.keys(lineHeader.offsets).filter((name) => !name.startsWith("_"));
-    const factFields = Object.keys(lineFact.offsets);
-    const asked = [
-      "sizeof(struct line_header)",
-      "sizeof(struct line_fact)",
-      ...fields.map((name) => `offsetof(struct line_header, ${theirName(name)})`),
-      ...factFields.map((name) => `offsetof(struct line_fact, ${theirName(name)})`),
-      ...Object.keys(FACT).map((name) => `FACT_${name.toUpperCase()}`),
+    const structs = { header: lineHeader, fact: lineFact, file: lineFile, place: linePlace };
+    const offsets = Object.entries(structs).flatMap(([struct, { offsets }]) =>
+      Object.entries(offsets).map(([name, offset]) => [`offsetof(struct line_${struct}, ${theirName(name)})`, offset]),
+    );
+    const asked: [string, number][] = [
+      ...Object.entries(structs).map(([name, { size }]): [string, number] => [`sizeof(struct line_${name})`, size]),
+      ...(offsets as [string, number][]),
+      ...Object.entries(FACT).map(([name, number]): [string, number] => [`FACT_${name.toUpperCase()}`, number]),
     ];
-    const source = asked.map((text) => `printf("%lld\\n", (long long)(${text}));`).join("\n");
+    const source = asked.map(([text]) => `printf("%lld\\n", (long long)(${text}));`).join("\n");
     writeFileSync(join(directory, "a.c"), `#include <stdio.h>\n#include "line.h"\nint main(void) { ${source} }\n`);
     const { stderr } = Bun.spawnSync(["cc", "-I", join(ffi, "c"), "-o", join(directory, "a"), join(directory, "a.c")]);
     expect(stderr.toString()).toBe("");
@@ -55,13 +76,7 @@ test("the line's layout and numbers are those of c/line.h", () => {
       .trim()
       .split("\n")
       .map(Number);
-    expect(theirs).toEqual([
-      lineHeader.size,
-      lineFact.size,
-      ...fields.map((name) => lineHeader.offsets[name as keyof typeof lineHeader.offsets]),
-      ...factFields.map((name) => lineFact.offsets[name as keyof typeof lineFact.offsets]),
-      ...Object.values(FACT),
-    ]);
+    expect(theirs).toEqual(asked.map(([, number]) => number));
   } finally {
     rmSync(directory, { recursive: true });
   }
@@ -74,21 +89,25 @@ function decode(bytes: Uint8Array): number {
   return Number(stdout.toString());
 }
 
-test("what is encoded is accepted, and has its ID in all places", () => {
+test("what is encoded is accepted, and has its holes in all places", () => {
   const bytes = encodeLine(line);
   expect(decode(bytes)).toBe(0);
-  const header = lineHeader.decode(bytes);
-  expect([header.wholeCount, header.shortCount]).toEqual([2, 2]);
-  const text = Buffer.from(bytes).toString("latin1");
-  for (const [at, count, length] of [
-    [header.whole, header.wholeCount, 64],
-    [header.beginnings, header.shortCount, 12],
-  ] as const) {
-    const places = new Uint32Array(bytes.slice(at, at + 4 * count).buffer);
-    for (const place of places) expect(text.slice(place, place + length)).toBe(id.slice(0, length));
-  }
-  expect(text.slice(header.config, header.config + header.configBytes)).toBe(line.config);
-  expect(decode(encodeLine({ ...line, kind: "exec", pid: 7 }))).toBe(0);
+  const places = placesOfLine(bytes);
+  const found = places.map(({ offset, hole, bytes: length }) => [
+    hole,
+    Buffer.from(bytes).toString("latin1", offset, offset + length),
+  ]);
+  const [whole, short] = [
+    [0xffff, id],
+    [0xffff, id.slice(0, 12)],
+  ];
+  expect(found).toEqual([[3, bundle], whole, short, whole, whole, short, [3, bundle]]);
+  const other = "a".repeat(12);
+  const filled = Buffer.from(fillPlaces(bytes, places, ["", "", "", other])).toString("latin1");
+  expect(filled).toContain(`/run/${other}\0`);
+  expect(filled).not.toContain(bundle);
+  const { kind: _, directory: __, mode: ___, subdirectories: ____, files: _____, ...common } = line;
+  expect(decode(encodeLine({ ...common, kind: "enter", record: "/run/x/pid" }))).toBe(0);
 });
 
 test("a damaged line is refused, or stays within itself", () => {
@@ -96,11 +115,15 @@ test("a damaged line is refused, or stays within itself", () => {
   let accepted = 0;
   const runs = 60;
   fc.assert(
-    fc.property(fc.nat(lineHeader.size + 2 * lineFact.size - 1), fc.integer({ min: 1, max: 255 }), (at, change) => {
-      const bytes = good.slice();
-      bytes[at] = (bytes[at] ?? 0) ^ change;
-      if (decode(bytes) === 0) accepted++;
-    }),
+    fc.property(
+      fc.nat(lineHeader.size + 2 * (lineFact.size + lineFile.size) - 1),
+      fc.integer({ min: 1, max: 255 }),
+      (at, change) => {
+        const bytes = good.slice();
+        bytes[at] = (bytes[at] ?? 0) ^ change;
+        if (decode(bytes) === 0) accepted++;
+      },
+    ),
     { numRuns: runs },
   );
   // Numbers such as the pid may be anything.
@@ -114,11 +137,21 @@ test("a damaged line is refused, or stays within itself", () => {
 
 test("an ID that begins like another is not found in it", () => {
   const other = id.slice(0, 20).padEnd(64, "d");
-  expect(placesOf(Buffer.from(`${other} ${id}`), id)).toEqual({ whole: [65], short: [0] });
+  const places = placesOf(Buffer.from(`${other} ${id}`), [{ index: 1, text: id }]);
+  expect(places).toEqual([{ offset: 65, hole: 1, bytes: 64 }]);
+  const both = placesOf(Buffer.from(`${id} ${id.slice(0, 12)}`), [
+    { index: 0, text: id.slice(0, 12) },
+    { index: 1, text: id },
+  ]);
+  expect(both).toEqual([
+    { offset: 0, hole: 1, bytes: 64 },
+    { offset: 65, hole: 0, bytes: 12 },
+  ]);
 });
 
-test("a line's name is FNV-1a of its words with their ends", () => {
-  expect(lineName([])).toBe("line-cbf29ce484222325");
-  // http://www.isthe.com/chongo/tech/comp/fnv/: the 64-bit FNV-1a of "a\0".
-  expect(lineName(["a"])).toBe("line-089be207b544f1e4");
+test("a line's name is FNV-1a of its skeleton", () => {
+  expect(lineName(new Uint8Array())).toBe("line-cbf29ce484222325");
+  // http://www.isthe.com/chongo/tech/comp/fnv/: the 64-bit FNV-1a of "a\0" and of "foobar".
+  expect(lineName(Buffer.from("a\0"))).toBe("line-089be207b544f1e4");
+  expect(lineName(Buffer.from("foobar"))).toBe("line-85944171f73967e8");
 });

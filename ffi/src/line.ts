@@ -1,26 +1,27 @@
 import { struct } from "./struct.ts";
 
 /**
- * A command line that was carried out, for the front of the executable (c/front.c)
- * to carry out again without Bun: c/line.h is the contract.
+ * A command that was carried out, for the front of an executable (c/carry.h) to
+ * carry out again without Bun: c/line.h is the contract.
  */
 
 const LINE_MAGIC = 0x454e494c;
-const LINE_VERSION = 1;
-const ID_DIGITS = 64;
-const SHORT_DIGITS = 12;
+const LINE_VERSION = 2;
+/** Instead of a hole's index: an ID that nobody had. */
+const HOLE_FRESH = 0xffff;
 
 /** Numbers of `enum line_fact_kind`. */
-export const FACT = { text: 1, below: 2, node: 3, link: 4, lacks: 5, alive: 6 } as const;
+export const FACT = { text: 1, below: 2, node: 3, link: 4, lacks: 5, environment: 6 } as const;
 
 /**
  * Something that has to be as it was, for the plan to be good:
  * - text: the lines of the file `path` that contain `detail` are `value`; "" where there are none, or no file
  * - below: the plain file `detail` below the untrusted root `path` is `value`; "" where there is none
- * - node: what `detail` names of the file at `path` is `value` (d: device, i: inode, s: size, m: mtime, c: ctime, u: owner, p: mode)
+ * - node: what `detail` names of the file at `path` is `value`, each followed by a blank; "" where there is none
+ *   (d: device, i: inode, s: size, m: mtime, c: ctime, u: owner, p: permissions and type, e: "1")
  * - link: the symbolic link `path` points to `value`
  * - lacks: the file `path`, if it is there, does not contain `detail`
- * - alive: `path` is the stat of a living process that started at `value`
+ * - environment: the variable `path`, or all of them for "", is `value`: `NAME=value` and a newline each
  */
 export interface Fact {
   readonly kind: keyof typeof FACT;
@@ -31,32 +32,43 @@ export interface Fact {
   readonly isLate?: boolean;
 }
 
+/** Something that is another one each time: a hole of the request, or with "fresh" a new ID of 64 digits, of which a beginning may stand alone. */
+export interface Hole {
+  readonly index: number | "fresh";
+  readonly text: string;
+}
+
 interface CommonLine {
-  /** The arguments, without the program's name. */
-  readonly words: readonly string[];
+  /** What the front finds it by: see holes.ts. */
+  readonly skeleton: Uint8Array;
   readonly facts: readonly Fact[];
   readonly plan: Uint8Array;
+  /** They are filled in wherever they stand in facts, paths, files and plan. */
+  readonly holes: readonly Hole[];
   /** By which number the plan knows the container's lock, or the handle on its process. */
   readonly passed: number;
+  /** By which number it knows a file for what hooks print. */
+  readonly output?: number | undefined;
   /** The soft limit of open files that this process has: Bun has raised it, and the front will have to. */
   readonly nofile: number;
 }
 
-/** `run`: what is written for the new container, with the ID of the old one in it. */
-export interface RunLine extends CommonLine {
-  readonly kind: "run";
-  readonly id: string;
-  /** Absolute path that containers' directories lie in. */
+/** A new container. */
+export interface MakeLine extends CommonLine {
+  readonly kind: "make";
+  /** Absolute path of the container's directory, and its mode. */
   readonly directory: string;
-  /** Texts of config.json and container.json. */
-  readonly config: string;
-  readonly record: string;
+  readonly mode: number;
+  readonly subdirectories: readonly string[];
+  /** [name, content] */
+  readonly files: readonly (readonly [string, string])[];
 }
 
-/** `exec`: into the container whose first process is `pid`. */
-export interface ExecLine extends CommonLine {
-  readonly kind: "exec";
-  readonly pid: number;
+/** A command in a container that runs. */
+export interface EnterLine extends CommonLine {
+  readonly kind: "enter";
+  /** Absolute path of the file with /proc/PID/stat of its first process, as it was at its start. */
+  readonly record: string;
 }
 
 /** struct line_header. */
@@ -65,23 +77,23 @@ export const lineHeader = struct({
   version: "u32",
   bytes: "u32",
   kind: "u32",
-  words: "u32",
-  wordsBytes: "u32",
+  skeleton: "u32",
+  skeletonBytes: "u32",
   factCount: "u32",
   facts: "u32",
   directory: "u32",
-  config: "u32",
-  configBytes: "u32",
-  record: "u32",
-  recordBytes: "u32",
+  directoryMode: "u32",
+  subdirectories: "u32",
+  subdirectoriesBytes: "u32",
+  fileCount: "u32",
+  files: "u32",
   plan: "u32",
   planBytes: "u32",
-  wholeCount: "u32",
-  whole: "u32",
-  shortCount: "u32",
-  beginnings: "u32",
+  placeCount: "u32",
+  places: "u32",
+  record: "u32",
   passed: "u32",
-  pid: "i32",
+  output: "u32",
   nofile: "u32",
 });
 
@@ -95,17 +107,40 @@ export const lineFact = struct({
   valueBytes: "u32",
 });
 
-/** Under which name the front looks for a line: FNV-1a of its words, which vouches for nothing. */
-export function lineName(words: readonly string[]): string {
-  let hash = 0xcbf29ce484222325n;
-  for (const byte of wordBytes(words)) hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
-  return `line-${hash.toString(16).padStart(16, "0")}`;
+/** struct line_file. */
+export const lineFile = struct({ name: "u32", content: "u32", contentBytes: "u32" });
+
+/** struct line_place. */
+export const linePlace = struct({ offset: "u32", hole: "u16", bytes: "u16" });
+
+/** Under which name the front looks for a line: FNV-1a of its skeleton, which vouches for nothing. */
+export function lineName(skeleton: Uint8Array): string {
+  // In halves: a BigInt for each of thousands of bytes would take milliseconds.
+  let [high, low] = [0xcbf29ce4, 0x84222325];
+  for (const byte of skeleton) {
+    low = (low ^ byte) >>> 0;
+    // Times 2^40 + 0x1b3.
+    const product = low * 0x1b3;
+    high = (Math.imul(high, 0x1b3) + Math.floor(product / 0x1_0000_0000) + (low << 8)) >>> 0;
+    low = product >>> 0;
+  }
+  return `line-${high.toString(16).padStart(8, "0")}${low.toString(16).padStart(8, "0")}`;
+}
+
+/** Words as the front has them: one behind the other, each with its zero byte. */
+export function wordBytes(words: readonly string[]): Uint8Array {
+  return Buffer.from(words.map((word) => `${word}\0`).join(""));
 }
 
 /** The file's content. */
-export function encodeLine(line: RunLine | ExecLine): Uint8Array<ArrayBuffer> {
-  const file = new Parts(lineHeader.size + line.facts.length * lineFact.size);
-  const words = file.add(wordBytes(line.words));
+export function encodeLine(line: MakeLine | EnterLine): Uint8Array<ArrayBuffer> {
+  const isMake = line.kind === "make";
+  const files = isMake ? line.files : [];
+  const tables = { facts: lineHeader.size, files: lineHeader.size + line.facts.length * lineFact.size };
+  const file = new Parts(tables.files + files.length * lineFile.size);
+  const skeleton = file.add(line.skeleton);
+  // From here on are the places. Paths come first: they are looked at, the rest is handed on.
+  const first = file.length;
   const facts = Buffer.concat(
     line.facts.map(({ kind, path, detail, value, isLate }) =>
       lineFact.encode({
@@ -118,14 +153,19 @@ export function encodeLine(line: RunLine | ExecLine): Uint8Array<ArrayBuffer> {
       }),
     ),
   );
-  const directory = file.text(line.kind === "run" ? line.directory : "");
-  const config = file.text(line.kind === "run" ? line.config : "");
-  const record = file.text(line.kind === "run" ? line.record : "");
+  const directory = file.text(isMake ? line.directory : "").at;
+  const subdirectories = file.add(wordBytes(isMake ? line.subdirectories : []));
+  const record = file.text(isMake ? "" : line.record).at;
+  const contents = Buffer.concat(
+    files.map(([name, content]) => {
+      const bytes = Buffer.from(content);
+      return lineFile.encode({ name: file.text(name).at, content: file.add(bytes).at, contentBytes: bytes.length });
+    }),
+  );
   const plan = file.add(line.plan);
-  const content = file.bytes();
-  const places = line.kind === "run" ? placesOf(content, line.id, config.at) : { whole: [], short: [] };
-  const whole = file.numbers(places.whole);
-  const beginnings = file.numbers(places.short);
+  file.align();
+  const places = placesOf(file.bytes(), line.holes, first);
+  const placeTable = file.add(Buffer.concat(places.map((place) => linePlace.encode(place)))).at;
   file.text("");
 
   const bytes = file.bytes();
@@ -133,45 +173,45 @@ export function encodeLine(line: RunLine | ExecLine): Uint8Array<ArrayBuffer> {
     magic: LINE_MAGIC,
     version: LINE_VERSION,
     bytes: bytes.length,
-    kind: line.kind === "run" ? 1 : 2,
-    words: words.at,
-    wordsBytes: words.length,
+    kind: isMake ? 1 : 2,
+    skeleton: skeleton.at,
+    skeletonBytes: skeleton.length,
     factCount: line.facts.length,
-    facts: lineHeader.size,
-    directory: directory.at,
-    config: config.at,
-    // Without the zero byte.
-    configBytes: config.length - 1,
-    record: record.at,
-    recordBytes: record.length - 1,
+    facts: tables.facts,
+    directory,
+    directoryMode: isMake ? line.mode : 0,
+    subdirectories: subdirectories.at,
+    subdirectoriesBytes: subdirectories.length,
+    fileCount: files.length,
+    files: tables.files,
     plan: plan.at,
     planBytes: plan.length,
-    wholeCount: places.whole.length,
-    whole,
-    shortCount: places.short.length,
-    beginnings,
+    placeCount: places.length,
+    places: placeTable,
+    record,
     passed: line.passed,
-    pid: line.kind === "exec" ? line.pid : 0,
+    output: line.output ?? 0,
     nofile: line.nofile,
   });
-  bytes.set(facts, lineHeader.size);
+  bytes.set(facts, tables.facts);
+  bytes.set(contents, tables.files);
   return bytes;
 }
 
 /** A file that grows part by part, behind room of `start` bytes that is filled in last. */
 class Parts {
   readonly #parts: Uint8Array[];
-  #length: number;
+  length: number;
 
   constructor(start: number) {
     this.#parts = [new Uint8Array(start)];
-    this.#length = start;
+    this.length = start;
   }
 
   add(bytes: Uint8Array): { at: number; length: number } {
-    const at = this.#length;
+    const at = this.length;
     this.#parts.push(bytes);
-    this.#length += bytes.length;
+    this.length += bytes.length;
     return { at, length: bytes.length };
   }
 
@@ -179,10 +219,9 @@ class Parts {
     return this.add(Buffer.from(`${text}\0`));
   }
 
-  /** u32s, aligned. @returns Where. */
-  numbers(values: readonly number[]): number {
-    this.add(new Uint8Array(-this.#length & 3));
-    return this.add(new Uint8Array(new Uint32Array(values).buffer)).at;
+  /** To four bytes. */
+  align(): void {
+    this.add(new Uint8Array(-this.length & 3));
   }
 
   bytes(): Uint8Array<ArrayBuffer> {
@@ -190,18 +229,44 @@ class Parts {
   }
 }
 
-function wordBytes(words: readonly string[]): Uint8Array {
-  return Buffer.from(words.map((word) => `${word}\0`).join(""));
+/** How much of an ID people see, and a hostname shows. */
+const SHORT_DIGITS = 12;
+
+interface Place {
+  readonly offset: number;
+  readonly hole: number;
+  readonly bytes: number;
 }
 
-/** Where `id` stands from `from` on, and where its beginning alone. */
-export function placesOf(bytes: Uint8Array, id: string, from = 0): { whole: number[]; short: number[] } {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  const [whole, short]: [number[], number[]] = [[], []];
-  const beginning = id.slice(0, SHORT_DIGITS);
-  for (let at = buffer.indexOf(beginning, from); at !== -1; at = buffer.indexOf(beginning, at + SHORT_DIGITS)) {
-    const isWhole = buffer.toString("latin1", at, at + ID_DIGITS) === id;
-    (isWhole ? whole : short).push(at);
+/** Where holes stand in `content` from `from` on. A longer one goes before one that it contains. */
+export function placesOf(content: Uint8Array, holes: readonly Hole[], from = 0): Place[] {
+  const buffer = Buffer.from(content.buffer, content.byteOffset, content.length);
+  const taken = new Uint8Array(content.length);
+  const places: Place[] = [];
+  const mark = (text: string, hole: number): void => {
+    const wanted = Buffer.from(text);
+    for (let at = buffer.indexOf(wanted, from); at !== -1; at = buffer.indexOf(wanted, at + 1)) {
+      if (taken.subarray(at, at + wanted.length).includes(1)) continue;
+      taken.fill(1, at, at + wanted.length);
+      places.push({ offset: at, hole, bytes: wanted.length });
+    }
+  };
+  for (const { index, text } of holes.toSorted((a, b) => b.text.length - a.text.length)) {
+    if (index !== "fresh") mark(text, index);
+    else for (const length of [text.length, SHORT_DIGITS]) mark(text.slice(0, length), HOLE_FRESH);
   }
-  return { whole, short };
+  return places.sort((a, b) => a.offset - b.offset);
+}
+
+/** The places that a line has. */
+export function placesOfLine(line: Uint8Array): Place[] {
+  const { places, placeCount } = lineHeader.decode(line);
+  return Array.from({ length: placeCount }, (_, i) => linePlace.decode(line, places + i * linePlace.size));
+}
+
+/** Fills holes anew, as the front does. */
+export function fillPlaces(content: Uint8Array, places: readonly Place[], texts: readonly string[]): Uint8Array {
+  const filled = content.slice();
+  for (const { offset, hole, bytes } of places) filled.set(Buffer.from(texts[hole] ?? "").subarray(0, bytes), offset);
+  return filled;
 }

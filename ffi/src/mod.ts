@@ -26,6 +26,7 @@ export {
   nodeFs,
   readDescriptor,
   readIfThere,
+  readLinesWith,
   readTextSync,
   type Stat,
   statDescriptor,

@@ -1,4 +1,4 @@
-import { isErrno, readTextSync } from "@bantubox/ffi";
+import { isErrno, readLinesWith, readTextSync } from "@bantubox/ffi";
 
 /** One mounted tree of cgroups that we may create groups in. */
 export interface Hierarchy {
@@ -40,9 +40,11 @@ export interface CgroupMount {
 const V1_CONTROLLERS =
   " cpu cpuacct cpuset memory devices freezer blkio pids hugetlb net_cls net_prio perf_event rdma misc ";
 
+const MOUNTINFO = "/proc/self/mountinfo";
+
 /** Finds the cgroup hierarchies of this host. Reads two files; the caller keeps the answer. */
 export function detectCgroups(readFile: (path: string) => string = readText): CgroupHost {
-  const mounts = chooseMounts(parseMountinfo(readFile("/proc/self/mountinfo")));
+  const mounts = chooseMounts(parseMountinfo(readFile(MOUNTINFO)));
   const controllers = new Map<string, ControllerPlace>();
   const hierarchies: Hierarchy[] = [];
   let unified: string | undefined;
@@ -119,6 +121,8 @@ export function words(text: string): string[] {
 }
 
 function readText(path: string): string {
+  // Its other lines change with every mount of the host.
+  if (path === MOUNTINFO) return readLinesWith(path, " - cgroup");
   try {
     return readTextSync(path);
   } catch (error) {

@@ -1,7 +1,20 @@
 import { freezerFiles } from "@bantubox/cgroup";
 import { isAlive, parseStat } from "@bantubox/core/runtime/process-stat";
 import { FIFO, RECORD } from "@bantubox/core/runtime/records";
-import { AT, attempt, BoxError, close, cstr, ERRNO, Fd, O, readIfThere, SysError, writeNewSync } from "@bantubox/ffi";
+import {
+  AT,
+  attempt,
+  BoxError,
+  close,
+  cstr,
+  ERRNO,
+  Fd,
+  O,
+  readIfThere,
+  SysError,
+  statIfThere,
+  writeNewSync,
+} from "@bantubox/ffi";
 import { cgroupHost } from "./cgroup-host.ts";
 import type { Globals } from "./globals.ts";
 
@@ -12,7 +25,7 @@ export interface Saved {
   /** Absolute. */
   readonly bundle: string;
   readonly rootfs: string;
-  /** ISO 8601, UTC. */
+  /** ISO 8601, UTC. Empty in the file, whose own time it is. */
   readonly created: string;
   /** User ID of whoever made it. */
   readonly owner: number;
@@ -34,7 +47,7 @@ export interface Container {
   readonly saved: Saved | undefined;
 }
 
-const STATE = "state.json";
+export const STATE = "state.json";
 /** The bundle's config.json as it was when the container was made. */
 export const CONFIG = "config.json";
 
@@ -67,15 +80,16 @@ export function getContainer(globals: Globals, id: string): Container {
 /** The container, or undefined when there is not even a directory. */
 export function findContainer(globals: Globals, id: string): Container | undefined {
   const directory = directoryOf(globals, id);
-  const text = readIfThere(`${directory}/${STATE}`);
+  const path = `${directory}/${STATE}`;
+  const text = readIfThere(path);
   if (text === undefined && attempt("faccessat", AT.FDCWD, cstr(directory), 0) < 0) return undefined;
-  return { id, directory, saved: parseSaved(text) };
+  return { id, directory, saved: parseSaved(text, statIfThere(path)?.mtimeMs ?? 0) };
 }
 
-function parseSaved(text: string | undefined): Saved | undefined {
+function parseSaved(text: string | undefined, mtimeMs: number): Saved | undefined {
   if (text === undefined) return undefined;
   try {
-    return JSON.parse(text) as Saved;
+    return { ...(JSON.parse(text) as Saved), created: new Date(mtimeMs).toISOString() };
   } catch {
     // It is renamed into place when it is whole; a disk that lost it after a crash may have left an empty file.
     return undefined;

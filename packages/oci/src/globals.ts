@@ -18,6 +18,8 @@ export interface Program {
   readonly name: string;
   /** Words between the executable and the options: `oci` for `bb oci`. */
   readonly words: readonly string[];
+  /** Its arguments, where a front may carry out the like of them next time: see remember.ts. */
+  readonly line?: readonly string[] | undefined;
 }
 
 /** What every command gets. */

@@ -1,4 +1,9 @@
 #!/usr/bin/env -S bun --config=/dev/null --tsconfig-override=/dev/null --no-env-file
 import { runOci } from "./mod.ts";
 
-process.exitCode = await runOci(process.argv.slice(2), { name: "bb-oci", words: [] });
+/** Set by scripts/build.ts in the executable that begins with a front (ffi/c/front-oci.c). */
+declare const HAS_FRONT: boolean | undefined;
+
+const args = process.argv.slice(2);
+const line = typeof HAS_FRONT === "undefined" ? undefined : args;
+process.exitCode = await runOci(args, { name: "bb-oci", words: [], line });

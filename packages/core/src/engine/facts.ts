@@ -1,74 +1,9 @@
-import { AT, allocate, attempt, cstr, readIfThere } from "@bantubox/ffi";
 import type { Fact } from "@bantubox/ffi/line";
 import { openDirectory } from "./image-root.ts";
 import { readBelow } from "./users.ts";
-
-/**
- * Facts of the host, read so that the front of the executable (ffi/c/front.c) reads
- * the same: what a plan was made of is compared by both.
- */
-
-/** The lines of a file that contain `detail`, or all of it. */
-export function textFact(path: string, detail = ""): Fact {
-  const text = readIfThere(path) ?? "";
-  return { kind: "text", path, detail, value: detail === "" ? text : linesWith(text, detail) };
-}
-
-function linesWith(text: string, detail: string): string {
-  let lines = "";
-  for (let at = text.indexOf(detail); at !== -1; ) {
-    const next = text.indexOf("\n", at);
-    const end = next === -1 ? text.length : next + 1;
-    lines += text.slice(text.lastIndexOf("\n", at) + 1, end);
-    at = text.indexOf(detail, end);
-  }
-  return lines;
-}
 
 /** A plain file below a root that is not trusted. */
 export function belowFact(path: string, detail: string): Fact {
   using root = openDirectory(path);
   return { kind: "below", path, detail, value: readBelow(root.raw, detail) };
-}
-
-/** What `detail` names of a file, a letter each: see `Fact`. Empty when there is no such file. */
-export function nodeFact(path: string, detail: string): Fact {
-  const STATX_BASIC_STATS = 0x7ff;
-  const memory = allocate(256);
-  let value = "";
-  if (attempt("statx", AT.FDCWD, cstr(path), 0, STATX_BASIC_STATS, memory) >= 0) {
-    const words = new Uint32Array(memory.buffer);
-    for (const letter of detail) value += `${field(words, letter)} `;
-  }
-  return { kind: "node", path, detail, value };
-}
-
-/** A field of struct statx, whose offsets are counted in words here. */
-function field(words: Uint32Array, letter: string): string {
-  switch (letter) {
-    case "d":
-      return `${words[34]}:${words[35]}`;
-    case "i":
-      return wide(words, 8);
-    case "s":
-      return wide(words, 10);
-    case "m":
-      return `${wide(words, 28)}.${words[30]}`;
-    case "c":
-      return `${wide(words, 24)}.${words[26]}`;
-    case "u":
-      return String(words[5]);
-    default:
-      return String((words[7] ?? 0) & 0xffff);
-  }
-}
-
-function wide(words: Uint32Array, at: number): string {
-  const high = words[at + 1] ?? 0;
-  return high === 0 ? String(words[at]) : String((BigInt(high) << 32n) | BigInt(words[at] ?? 0));
-}
-
-/** This program: another build may compile another plan. */
-export function buildFact(): Fact {
-  return nodeFact(Bun.main.startsWith("/$bunfs/") ? process.execPath : Bun.main, "dismc");
 }

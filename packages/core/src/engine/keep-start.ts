@@ -20,8 +20,14 @@ export function withPlaces({ network, ...start }: CompiledStart): KeptStart | un
   if (!isShared(start.container.launch.root)) return undefined;
   const bridge = bridgePlaces(start.plan, network);
   if (bridge === undefined && network.address !== undefined) return undefined;
-  const places = placesOf(start.plan, start.container.id);
-  return { ...start, ...places, ...(bridge === undefined ? {} : { bridge }) };
+  return { ...start, ...idPlaces(start.plan, start.container.id), ...(bridge === undefined ? {} : { bridge }) };
+}
+
+function idPlaces(plan: Uint8Array, id: string): Pick<KeptStart, "whole" | "short"> {
+  const places = placesOf(plan, [{ index: "fresh", text: id }]);
+  const of = (isWhole: boolean): number[] =>
+    places.filter(({ bytes }) => (bytes === id.length) === isWhole).map(({ offset }) => offset);
+  return { whole: of(true), short: of(false) };
 }
 
 /** Whether all that the root needs to be there first is an empty directory: no copy of the image, no links to its layers. */

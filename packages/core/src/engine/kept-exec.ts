@@ -1,9 +1,9 @@
 import { AT, allocate, attempt, cstr, Fd, isErrno, nodeFs, readIfThere } from "@bantubox/ffi";
+import { buildFact } from "@bantubox/ffi/facts";
 import { isAlive, parseStat } from "../runtime/process-stat.ts";
 import { RECORD } from "../runtime/records.ts";
 import type { Container } from "./container.ts";
 import { type Engine, runDirectory } from "./engine.ts";
-import { buildFact } from "./facts.ts";
 import { NOT_KEPT, readKept, writeKept } from "./kept-file.ts";
 import type { ExecOptions } from "./options.ts";
 
@@ -17,9 +17,6 @@ import type { ExecOptions } from "./options.ts";
  */
 export interface KeptExec {
   readonly id: string;
-  readonly pid: number;
-  /** When the process started; see status.ts. */
-  readonly ticks: string;
   readonly pidfd: Fd;
   readonly plan: Uint8Array;
   /** Files of the container's cgroups that say whether it is frozen. */
@@ -52,7 +49,7 @@ export function recallExec(engine: Engine, text: string, key: string): KeptExec 
   if (raw < 0) return undefined;
   const pidfd = new Fd(raw);
   // Only now: before, the pid could have become somebody else's in between.
-  if (isAlive(pid, ticks)) return { id, pid, ticks, pidfd, plan: kept.plan, freezers: kept.facts.freezers };
+  if (isAlive(pid, ticks)) return { id, pidfd, plan: kept.plan, freezers: kept.facts.freezers };
   pidfd.close();
   return undefined;
 }

@@ -1,9 +1,10 @@
 import { type Fd, mkdirSync, nodeFs, writeNewSync } from "@bantubox/ffi";
+import { buildFact, nodeFact, textFact } from "@bantubox/ffi/facts";
 import type { Fact } from "@bantubox/ffi/line";
 import type { Image } from "@bantubox/image/store";
 import type { Container } from "./container.ts";
 import { containerDirectory, type Engine } from "./engine.ts";
-import { belowFact, buildFact, nodeFact, textFact } from "./facts.ts";
+import { belowFact } from "./facts.ts";
 import { readKept } from "./kept-file.ts";
 import { makeLocked } from "./lock.ts";
 import { nameOf } from "./names.ts";

@@ -1,11 +1,11 @@
 import { isErrno, readTextSync } from "@bantubox/ffi";
-import { type ExecLine, encodeLine, type Fact, lineName, type RunLine } from "@bantubox/ffi/line";
+import { buildFact, nodeFact, textFact } from "@bantubox/ffi/facts";
+import { type EnterLine, encodeLine, type Fact, lineName, type MakeLine, wordBytes } from "@bantubox/ffi/line";
 import { findImage, markImages } from "@bantubox/image";
 import { PASSED_FD } from "../runtime/become.ts";
 import { RECORD } from "../runtime/records.ts";
 import { BOOT_ID } from "./boot.ts";
-import { type Engine, runDirectory } from "./engine.ts";
-import { buildFact, nodeFact, textFact } from "./facts.ts";
+import { containerDirectory, type Engine, runDirectory } from "./engine.ts";
 import { plansDirectory } from "./keep-start.ts";
 import type { KeptExec } from "./kept-exec.ts";
 import { NOT_KEPT, writeWhole } from "./kept-file.ts";
@@ -36,13 +36,17 @@ export function rememberRun(
     facts.push({ kind: "text", path: mark.path, detail: "", value: mark.text, isLate: true });
   }
   write(engine, {
-    kind: "run",
-    words,
+    kind: "make",
+    skeleton: wordBytes(words),
     facts,
-    id: container.id,
-    directory: `${engine.root}/containers`,
-    config: kept.config,
-    record: recordText(container),
+    holes: [{ index: "fresh", text: container.id }],
+    directory: containerDirectory(engine, container.id),
+    mode: 0o700,
+    subdirectories: ["rootfs", "upper", "work"],
+    files: [
+      ["config.json", kept.config],
+      ["container.json", recordText(container)],
+    ],
     plan: kept.plan,
     passed: PASSED_FD,
     nofile: openFiles(),
@@ -56,19 +60,26 @@ export function rememberExec(
   text: string,
   kept: Omit<KeptExec, "pidfd">,
 ): void {
-  const { id, pid, ticks } = kept;
+  const { id } = kept;
   const facts: Fact[] = [
     ...storeFacts(engine),
     buildFact(),
     { kind: "link", path: `${engine.runRoot}/names/${text}`, detail: "", value: id },
-    textFact(`${runDirectory(engine, id)}/${RECORD.pid}`),
-    { kind: "alive", path: `/proc/${pid}/stat`, detail: "", value: ticks, isLate: true },
   ];
   for (const path of kept.freezers) {
     // v1's freezer.state, or v2's cgroup.events.
     for (const detail of ["FR", "frozen 1"]) facts.push({ kind: "lacks", path, detail, value: "" });
   }
-  write(engine, { kind: "exec", words, facts, plan: kept.plan, passed: PASSED_FD, nofile: openFiles(), pid });
+  write(engine, {
+    kind: "enter",
+    skeleton: wordBytes(words),
+    facts,
+    holes: [],
+    record: `${runDirectory(engine, id)}/${RECORD.pid}`,
+    plan: kept.plan,
+    passed: PASSED_FD,
+    nofile: openFiles(),
+  });
 }
 
 /** What openEngine has looked at: who may write there, and whether the run directory is of this boot. */
@@ -81,9 +92,9 @@ function openFiles(): number {
   return Number(/^Max open files +([0-9]+)/m.exec(readTextSync("/proc/self/limits"))?.[1] ?? 0);
 }
 
-function write(engine: Engine, line: RunLine | ExecLine): void {
+function write(engine: Engine, line: MakeLine | EnterLine): void {
   try {
-    writeWhole(plansDirectory(engine), lineName(line.words), encodeLine(line));
+    writeWhole(plansDirectory(engine), lineName(line.skeleton), encodeLine(line));
   } catch (error) {
     // Forgotten by another command meanwhile, or no room: the next one is carried out by Bun again.
     if (!isErrno(error, ...NOT_KEPT)) throw error;

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/* What a plan was made of, read again; engine/facts.ts and ffi/src/fs.ts read the same. */
+#include "facts.h"
+#include "line.h"
+#include "sys.h"
+
+#include <linux/openat2.h>
+#include <linux/stat.h>
+
+#define AT_FDCWD (-100)
+#define AT_EMPTY_PATH 0x1000
+#define O_RDONLY 0
+#define O_NOCTTY 0400
+#define O_NONBLOCK 04000
+#define O_CLOEXEC 02000000
+#define O_PATH 010000000
+#if defined(__aarch64__)
+#define O_DIRECTORY 040000
+#else
+#define O_DIRECTORY 0200000
+#endif
+
+int open_file(const char *path, int flags)
+{
+	return (int)SYS_4(__NR_openat, AT_FDCWD, path, flags | O_CLOEXEC, 0);
+}
+
+static long read_all(int fd, char *text)
+{
+	long have = 0;
+
+	for (;;) {
+		long n = SYS_3(__NR_read, fd, text + have, TEXT_MAX - have);
+
+		if (n < 0)
+			return n;
+		if (n == 0)
+			return have;
+		have += n;
+		if (have == TEXT_MAX)
+			return -E2BIG;
+	}
+}
+
+long read_path(const char *path, char *text)
+{
+	int fd = open_file(path, O_RDONLY | O_NOCTTY);
+	long n = fd < 0 ? fd : read_all(fd, text);
+
+	if (fd >= 0)
+		sys_close(fd);
+	return n == -ENOENT || n == -ENOTDIR || n == -ESRCH ? 0 : n;
+}
+
+static int contains(const char *text, size_t bytes, const char *what)
+{
+	size_t n = strlen(what);
+
+	for (size_t at = 0; at + n <= bytes; at++)
+		if (memcmp(text + at, what, n) == 0)
+			return 1;
+	return 0;
+}
+
+/* Leaves only the lines with `what` in them. Returns what is left of `bytes`. */
+static size_t keep_lines(char *text, size_t bytes, const char *what)
+{
+	size_t kept = 0;
+
+	for (size_t at = 0, end; at < bytes; at = end) {
+		for (end = at; end < bytes && text[end++] != '\n';)
+			;
+		if (contains(text + at, end - at, what)) {
+			memmove(text + kept, text + at, end - at);
+			kept += end - at;
+		}
+	}
+	return kept;
+}
+
+/*
+ * The fields that `letters` name, each followed by a blank: d(evice), i(node),
+ * s(ize), m(odification), c(hange), u(ser), p(ermissions and type), and any other
+ * letter for its being there. Nothing when there is no such file.
+ */
+static size_t node_text(const char *path, const char *letters, char *text)
+{
+	struct statx node = {0};
+	size_t n = 0;
+
+	if (SYS_5(__NR_statx, AT_FDCWD, path, 0, STATX_BASIC_STATS, &node) < 0)
+		return 0;
+	for (; *letters && n + 64 < TEXT_MAX; letters++) {
+		uint64_t value = *letters == 'i' ? node.stx_ino : *letters == 's' ? node.stx_size : *letters == 'u' ? node.stx_uid : *letters == 'p' ? node.stx_mode : 1;
+
+		if (*letters == 'd') {
+			n += decimal(text + n, node.stx_dev_major);
+			text[n++] = ':';
+			value = node.stx_dev_minor;
+		} else if (*letters == 'm' || *letters == 'c') {
+			const struct statx_timestamp *time = *letters == 'm' ? &node.stx_mtime : &node.stx_ctime;
+
+			n += decimal(text + n, (uint64_t)time->tv_sec);
+			text[n++] = '.';
+			value = time->tv_nsec;
+		}
+		n += decimal(text + n, value);
+		text[n++] = ' ';
+	}
+	return n;
+}
+
+/* A plain file below a root that is not trusted: links stay inside it, and nothing there holds us up. */
+static long read_below(const char *root, const char *path, char *text)
+{
+	struct open_how how = {.flags = O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC,
+			       .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+	struct statx node = {0};
+	int top = open_file(root, O_PATH | O_DIRECTORY), fd;
+	long n = 0;
+
+	if (top < 0)
+		return top;
+	fd = (int)SYS_4(__NR_openat2, top, path, &how, sizeof(how));
+	sys_close(top);
+	if (fd < 0)
+		return 0;
+	if (SYS_5(__NR_statx, fd, "", AT_EMPTY_PATH, STATX_TYPE, &node) == 0 && (node.stx_mode & S_IFMT) == S_IFREG)
+		n = read_all(fd, text);
+	sys_close(fd);
+	return n;
+}
+
+static int is_variable(const char *entry, const char *name)
+{
+	while (*name && *entry == *name) {
+		entry++;
+		name++;
+	}
+	return !*name && *entry == '=';
+}
+
+/* The variable of that name, or all of them, a line each. Returns the length of what is now in `text`, or -E2BIG. */
+static long environment_text(char *const *environment, const char *name, char *text)
+{
+	size_t n = 0;
+
+	for (; *environment; environment++) {
+		size_t bytes = strlen(*environment);
+
+		if (*name && !is_variable(*environment, name))
+			continue;
+		if (n + bytes + 1 > TEXT_MAX)
+			return -E2BIG;
+		memcpy(text + n, *environment, bytes);
+		n += bytes;
+		text[n++] = '\n';
+	}
+	return (long)n;
+}
+
+/* Where the 22nd field of /proc/PID/stat begins: when the process started. `state` is its third. Returns 0 if there is none. */
+static size_t start_field(const char *text, size_t bytes, char *state)
+{
+	size_t at = bytes;
+
+	/* The command's name may hold anything, but ends at the last parenthesis. */
+	while (at && text[at - 1] != ')')
+		at--;
+	if (at == 0 || at + 2 > bytes)
+		return 0;
+	*state = text[at + 1];
+	for (int field = 2; field < 22; field++) {
+		while (at < bytes && text[at] != ' ')
+			at++;
+		if (at++ >= bytes)
+			return 0;
+	}
+	return at;
+}
+
+static size_t digits_at(const char *text, size_t bytes)
+{
+	size_t n = 0;
+
+	while (n < bytes && text[n] >= '0' && text[n] <= '9')
+		n++;
+	return n;
+}
+
+int open_process(const char *path, char *text)
+{
+	char proc[32] = "/proc/", ticks[24], state = 0;
+	long n = read_path(path, text), pid = 0, fd;
+	size_t at, pid_digits, digits;
+
+	if (n <= 0)
+		return -1;
+	pid_digits = digits_at(text, (size_t)n);
+	at = start_field(text, (size_t)n, &state);
+	digits = at ? digits_at(text + at, (size_t)n - at) : 0;
+	if (!pid_digits || pid_digits > 9 || !digits || digits >= sizeof(ticks))
+		return -1;
+	for (size_t i = 0; i < pid_digits; i++)
+		pid = pid * 10 + (text[i] - '0');
+	memcpy(ticks, text + at, digits);
+	memcpy(proc + 6, text, pid_digits);
+	memcpy(proc + 6 + pid_digits, "/stat", 6);
+	fd = SYS_2(__NR_pidfd_open, pid, 0);
+	if (fd < 0)
+		return -1;
+	/* Only now: before, the number could have become somebody else's in between. */
+	n = read_path(proc, text);
+	at = n > 0 ? start_field(text, (size_t)n, &state) : 0;
+	if (at && state != 'Z' && state != 'X' && digits_at(text + at, (size_t)n - at) == digits &&
+	    memcmp(text + at, ticks, digits) == 0)
+		return (int)fd;
+	sys_close((int)fd);
+	return -1;
+}
+
+static int holds(const char *line, const struct line_fact *fact, char *const *environment, char *text)
+{
+	const char *path = line + fact->path, *detail = line + fact->detail, *value = line + fact->value;
+	long n;
+
+	switch (fact->kind) {
+	case FACT_TEXT:
+		n = read_path(path, text);
+		if (n > 0 && *detail)
+			n = (long)keep_lines(text, (size_t)n, detail);
+		break;
+	case FACT_BELOW:
+		n = read_below(path, detail, text);
+		break;
+	case FACT_NODE:
+		n = (long)node_text(path, detail, text);
+		break;
+	case FACT_LINK:
+		n = SYS_4(__NR_readlinkat, AT_FDCWD, path, text, TEXT_MAX);
+		break;
+	case FACT_LACKS:
+		n = read_path(path, text);
+		return n >= 0 && !contains(text, (size_t)n, detail);
+	case FACT_ENVIRONMENT:
+		n = environment_text(environment, path, text);
+		break;
+	default:
+		return 0;
+	}
+	return n >= 0 && (uint64_t)n == fact->value_bytes && memcmp(text, value, (size_t)n) == 0;
+}
+
+int facts_hold(const char *line, int late_only, char *const *environment, char *text)
+{
+	const struct line_header *header = (const void *)line;
+	const struct line_fact *fact = (const void *)(line + header->facts);
+
+	for (uint32_t i = 0; i < header->fact_count; i++)
+		if ((!late_only || fact[i].late) && !holds(line, &fact[i], environment, text))
+			return 0;
+	return 1;
+}

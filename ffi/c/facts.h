@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BB_FACTS_H
+#define BB_FACTS_H
+
+#include <stddef.h>
+
+#define TEXT_MAX 65536
+
+/*
+ * facts_hold - whether all facts of a decoded line are so, or those that are looked at late.
+ *
+ * @environment: the process's own variables
+ * @text: TEXT_MAX bytes to read into
+ */
+int facts_hold(const char *line, int late_only, char *const *environment, char *text);
+
+/* Opens for reading, closed on exec. Returns a descriptor or -errno. */
+int open_file(const char *path, int flags);
+
+/* read_path - all of a file of less than TEXT_MAX bytes; nothing of one that is not there. Returns its length or -errno. */
+long read_path(const char *path, char *text);
+
+/*
+ * open_process - a handle on the process whose /proc/PID/stat was kept at `path` when it started.
+ *
+ * Returns a pidfd, or -1 when it has ended.
+ */
+int open_process(const char *path, char *text);
+
+#endif

@@ -1,0 +1,64 @@
+import { beforeAll, expect, test } from "bun:test";
+import { join } from "node:path";
+import fc from "fast-check";
+import { findHoles } from "./holes.ts";
+
+const ffi = join(import.meta.dir, "..");
+
+beforeAll(() => {
+  expect(Bun.spawnSync(["make", "-s", "-C", ffi, "build/fuzz-holes"]).stderr.toString()).toBe("");
+});
+
+/** What the front finds, under sanitizers: the skeleton's length, the skeleton, the holes. */
+function theirs(text: Buffer, words: number): string {
+  const { stdout, stderr } = Bun.spawnSync([join(ffi, "build/fuzz-holes"), String(words)], { stdin: text });
+  expect(stderr.toString()).toBe("");
+  return stdout.toString("latin1");
+}
+
+function ours(text: Buffer, words: number): string {
+  const found = findHoles(text, words);
+  if (found === undefined) return "-1\n";
+  const skeleton = Buffer.from(found.skeleton).toString("latin1");
+  return `${found.skeleton.length}\n${skeleton}${found.holes.map((hole) => `\n${hole}`).join("")}`;
+}
+
+test("IDs and numbers among the words are holes, numbers of the files are not", () => {
+  const id = "0123456789abcdef".repeat(4);
+  const words = `create\0--bundle\0/run/${id}\0/tmp/pty123456789/s\0`;
+  const text = Buffer.from(
+    `${words}{"limit":137438953472,"path":"/x/${id}/y","host":"${id.slice(0, 12)}","z":"${"a".repeat(12)}"}`,
+  );
+  const found = findHoles(text, words.length);
+  expect(found?.holes).toEqual([id, "123456789", id.slice(0, 12)]);
+  expect(Buffer.from(found?.skeleton ?? []).toString("latin1")).toBe(
+    `create\0--bundle\0/run/\u0001\0\u0040\0/tmp/pty\u0001\u0001\u0009/s\0{"limit":137438953472,"path":"/x/\u0001\0\u0040/y","host":"\u0001\u0002\u000c","z":"${"a".repeat(12)}"}`,
+  );
+});
+
+test("a mark in the text, and more holes than can be told, are refused", () => {
+  expect(findHoles(Buffer.from("a\u0001b"), 0)).toBeUndefined();
+  const many = Array.from({ length: 33 }, (_, i) => `abcdef012345${(i + 16).toString(16)}`).join(" ");
+  expect(findHoles(Buffer.from(many), 0)).toBeUndefined();
+  expect(theirs(Buffer.from(many), 0)).toBe("-1\n");
+});
+
+test("both sides find the same", () => {
+  const piece = fc.oneof(
+    { weight: 4, arbitrary: fc.constantFrom("/", "\0", " ", '"', "z", "G", "_", "-", "\u0001") },
+    { weight: 4, arbitrary: fc.stringMatching(/^[0-9a-f]{1,20}$/) },
+    { weight: 2, arbitrary: fc.stringMatching(/^[0-9]{4,8}$/) },
+    { weight: 1, arbitrary: fc.stringMatching(/^[0-9a-f]{250,260}$/) },
+    { weight: 1, arbitrary: fc.string({ unit: "binary", maxLength: 4 }) },
+  );
+  let found = 0;
+  fc.assert(
+    fc.property(fc.array(piece, { maxLength: 40 }), fc.nat(80), (pieces, words) => {
+      const text = Buffer.from(pieces.join(""));
+      if (ours(text, words).includes("\n", ours(text, words).indexOf("\n") + 1)) found++;
+      expect(ours(text, words)).toBe(theirs(text, words));
+    }),
+    { numRuns: 150 },
+  );
+  expect(found).toBeGreaterThan(20);
+});

@@ -1,0 +1,64 @@
+/**
+ * What differs between two commands of one kind: IDs, and directories that are
+ * named after them, are holes in a text that is else the same. c/holes.h has the
+ * same rules, for the front; a test compares both.
+ */
+
+const HOLES_MAX = 32;
+const HOLE_MIN = 12;
+const HOLE_MAX = 255;
+const NUMBER_MIN = 6;
+const HOLE_MARK = 1;
+
+/** A text without its holes, which stand in `holes` in the order of their first appearance. */
+export interface Holed {
+  /** For each hole: 1, its index, its length. */
+  readonly skeleton: Uint8Array;
+  readonly holes: readonly string[];
+}
+
+/**
+ * Finds runs of at least 12 lower-case hexadecimal digits, with a letter and a decimal one among them, and in the
+ * first `words` bytes also numbers of at least six digits.
+ *
+ * @returns Undefined when there are too many, or a mark stands in the text.
+ */
+export function findHoles(text: Uint8Array, words: number): Holed | undefined {
+  const latin1 = Buffer.from(text.buffer, text.byteOffset, text.length).toString("latin1");
+  if (latin1.includes("\u0001")) return undefined;
+  const holes: string[] = [];
+  let failed = false;
+  const mark = (hole: string): string => {
+    let index = holes.indexOf(hole);
+    if (index === -1) index = holes.push(hole) - 1;
+    if (index >= HOLES_MAX || hole.length > HOLE_MAX) failed = true;
+    return String.fromCharCode(HOLE_MARK, index, hole.length);
+  };
+  const skeleton = latin1.replace(/[0-9A-Za-z]+/g, (run, at: number) => {
+    if (isId(run)) return mark(run);
+    if (at >= words) return run;
+    // A number that begins among the words may end behind them.
+    return run.replace(/[0-9]+/g, (digits, inside: number) =>
+      digits.length >= NUMBER_MIN && at + inside < words ? mark(digits) : digits,
+    );
+  });
+  return failed ? undefined : { skeleton: Buffer.from(skeleton, "latin1"), holes };
+}
+
+/** A text with other holes, each known by what it was: as a whole run, or a number inside one. */
+export function renameHoles(text: string, names: ReadonlyMap<string, string>): string {
+  return text.replace(
+    /[0-9A-Za-z]+/g,
+    (run) => names.get(run) ?? run.replace(/[0-9]+/g, (digits) => names.get(digits) ?? digits),
+  );
+}
+
+function isId(run: string): boolean {
+  return (
+    run.length >= HOLE_MIN &&
+    run.length <= HOLE_MAX &&
+    /^[0-9a-f]+$/.test(run) &&
+    /[a-f]/.test(run) &&
+    /[0-9]/.test(run)
+  );
+}

@@ -1,0 +1,146 @@
+import { planCgroup } from "@bantubox/cgroup";
+import { ownCommand } from "@bantubox/core/runtime/become";
+import { BoxError } from "@bantubox/ffi";
+import { cgroupHost } from "./cgroup-host.ts";
+import { directoryOf, type Saved } from "./container.ts";
+import type { Globals } from "./globals.ts";
+import type { Preserved } from "./preserve.ts";
+
+export interface MakeOptions {
+  readonly id: string;
+  readonly mode: "create" | "detach" | "foreground";
+  readonly bundle?: string | undefined;
+  readonly consoleSocket?: string | undefined;
+  readonly pidfdSocket?: string | undefined;
+  readonly pidFile?: string | undefined;
+  readonly preserveFds?: number | undefined;
+  readonly noPivot: boolean;
+  readonly noNewKeyring: boolean;
+}
+
+/** All that a container is made of. */
+export interface MakeRequest {
+  readonly globals: Globals;
+  readonly options: MakeOptions;
+  readonly preserved: Preserved;
+  /** Absolute. */
+  readonly bundle: string;
+  /** Of config.json. */
+  readonly text: string;
+}
+
+/** What has to be done about it. */
+export interface MadeContainer {
+  readonly plan: Uint8Array<ArrayBuffer>;
+  readonly directory: string;
+  readonly saved: Saved;
+  /** By which numbers the plan knows the directory's lock, and what hooks print to. */
+  readonly lock: number;
+  readonly output: number | undefined;
+  /** A hook has the environment of this process. */
+  readonly sharesEnvironment: boolean;
+  readonly warnings: readonly string[];
+}
+
+/** Checks and compiles. A function of the request and of what it reads of the host: it changes nothing. */
+export async function prepareContainer({
+  globals,
+  options,
+  preserved,
+  bundle,
+  text,
+}: MakeRequest): Promise<MadeContainer> {
+  const { id, mode } = options;
+  const { checkConfig, compileOci, compileProfile, networkOf, parseConfig, settleDeviceRules } = await import(
+    "@bantubox/core/runtime"
+  );
+  const { value: spec, warnings } = checkConfig(parseConfig(text, bundle));
+  checkConsole(options, spec.process.terminal === true);
+
+  const directory = directoryOf(globals, id);
+  const lock = preserved.next;
+  const output = preserved.next + 1;
+  const host = cgroupHost();
+  const resources = { ...spec.linux.resources, devices: settleDeviceRules(spec.linux.resources?.devices) };
+  const cgroup = planCgroup(host, cgroupPath(spec.linux.cgroupsPath, id), resources);
+  const plan = compileOci({
+    id,
+    mode,
+    bundle,
+    directory,
+    spec: preserved.environment.length === 0 ? spec : withEnvironment(spec, preserved.environment),
+    root: { kind: "bundle", path: spec.root.path },
+    lockFd: lock,
+    outputFd: spec.hooks === undefined ? undefined : output,
+    cgroupHost: host,
+    cgroup,
+    network: networkOf(spec),
+    filter: spec.linux.seccomp && (await compileProfile(spec.linux.seccomp)),
+    pidFile: options.pidFile,
+    consoleSocket: options.consoleSocket,
+    pidfdSocket: options.pidfdSocket,
+    preserved: preserved.count,
+    failed: explainCommand(globals, [mode === "create" ? "create" : "run", String(output)]),
+  });
+  const saved: Saved = {
+    ociVersion: spec.ociVersion,
+    id,
+    bundle,
+    rootfs: spec.root.path,
+    created: "",
+    owner: process.getuid?.() ?? 0,
+    annotations: spec.annotations,
+    cgroup: cgroup.path,
+    ownsPids: spec.linux.namespaces.some(({ type, path }) => type === "pid" && path === undefined),
+    hasHooks: spec.hooks !== undefined,
+  };
+  const hooks = Object.values(spec.hooks ?? {}).flat();
+  return {
+    plan,
+    directory,
+    saved,
+    lock,
+    output: spec.hooks === undefined ? undefined : output,
+    sharesEnvironment: hooks.some((hook) => hook !== undefined && hook !== null && hook.env === undefined),
+    warnings,
+  };
+}
+
+function withEnvironment<S extends { readonly process: { readonly env: readonly string[] } }>(
+  spec: S,
+  more: readonly string[],
+): S {
+  return { ...spec, process: { ...spec.process, env: [...spec.process.env, ...more] } };
+}
+
+/** As runc has it: who leaves a terminal behind must leave it to somebody. */
+function checkConsole({ mode, consoleSocket }: MakeOptions, isTerminal: boolean): void {
+  if (isTerminal && mode !== "foreground" && consoleSocket === undefined) {
+    throw new BoxError("no-console", "cannot allocate tty if runc will detach without setting console socket", {
+      hint: 'Name a socket with --console-socket, or set "terminal" to false',
+    });
+  }
+  if (consoleSocket !== undefined && (!isTerminal || mode === "foreground")) {
+    throw new BoxError("no-console", "cannot use console socket if runc will not detach or allocate tty");
+  }
+}
+
+/** The path of the groups, relative to each hierarchy's top. */
+function cgroupPath(path: string | undefined, id: string): string {
+  const parts = (path ?? id).split("/").filter((part) => part !== "" && part !== ".");
+  return parts.length === 0 ? id : parts.join("/");
+}
+
+/** This program again, with the same global options, for what failed after it had become the trampoline. */
+function explainCommand({ program, log: path, isJson }: Globals, words: readonly string[]): string[] {
+  const format = isJson ? ["--log-format", "json"] : [];
+  return [
+    ...ownCommand(),
+    ...program.words,
+    ...(path === undefined ? [] : ["--log", path]),
+    ...format,
+    "internal",
+    "failed",
+    ...words,
+  ];
+}

@@ -1,0 +1,177 @@
+/**
+ * The front of bb-oci carries out what is like an earlier command but for its IDs. Whether it was the
+ * front is told by what only Bun calls: epoll_create1.
+ */
+import { afterAll, describe, expect, test } from "bun:test";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { busyboxRoot, missing, PROJECT, type Result, run } from "./harness.ts";
+
+const BB_OCI = process.env["BB_OCI"] ?? join(PROJECT, "dist/bb-oci");
+const cannotTrace = missing("strace is not installed", Bun.which("strace") === null);
+const directory = mkdtempSync(join(tmpdir(), "bb-front-oci-"));
+const root = join(directory, "state");
+/** Makes a kind of its own of each test's commands, whatever earlier runs have left. */
+let salt = "";
+
+function groupTops(): string[] {
+  const base = "/sys/fs/cgroup";
+  return [base, ...readdirSync(base).map((name) => join(base, name))].map((path) => join(path, "bb-front-test"));
+}
+
+afterAll(async () => {
+  const left = existsSync(root) ? readdirSync(root) : [];
+  for (const id of left) await run([BB_OCI, "--root", root, "delete", "--force", id]);
+  for (const group of groupTops()) if (existsSync(group)) rmdirSync(group);
+  rmSync(directory, { recursive: true });
+});
+
+interface Traced extends Result {
+  readonly byFront: boolean;
+}
+
+async function oci(args: readonly string[], env: Record<string, string> = {}): Promise<Traced> {
+  const trace = join(directory, "trace");
+  // Only the first process: what is created stays.
+  const strace = ["strace", "-qq", "-o", trace, "-e", "trace=epoll_create1"];
+  // Into files: what is created keeps its streams, and so a pipe would not end.
+  const [out, err] = [join(directory, "out"), join(directory, "err")];
+  const shell = ["sh", "-c", 'out=$1 err=$2; shift 2; exec "$@" >"$out" 2>"$err"', "sh", out, err];
+  const { code } = await run([...shell, ...strace, BB_OCI, "--root", root, ...args], { env });
+  const result = { code, stdout: readFileSync(out, "utf8"), stderr: readFileSync(err, "utf8") };
+  const byFront = !readFileSync(trace, "utf8").includes("epoll_create1");
+  return { ...result, byFront };
+}
+
+function newId(): string {
+  return `a0${Buffer.from(crypto.getRandomValues(new Uint8Array(31))).toString("hex")}`;
+}
+
+/** A bundle as an engine makes it: a directory and a config.json of its own, with the ID in several places. */
+async function bundle(
+  id: string,
+  script: string,
+  change: (config: Record<string, never>) => void = () => {},
+): Promise<string> {
+  const path = join(directory, "bundles", id);
+  mkdirSync(path, { recursive: true });
+  const config = {
+    ociVersion: "1.0.2",
+    process: {
+      user: { uid: 0, gid: 0 },
+      args: ["/bin/sh", "-c", script],
+      env: ["PATH=/bin", `HOSTNAME=${id.slice(0, 12)}`, `SALT=${salt}`],
+      cwd: "/",
+    },
+    root: { path: await busyboxRoot(), readonly: true },
+    hostname: id.slice(0, 12),
+    annotations: { "org.example.container": id },
+    mounts: [{ destination: "/proc", type: "proc", source: "proc" }],
+    linux: {
+      cgroupsPath: `/bb-front-test/${id}`,
+      resources: { memory: { limit: 137438953472 }, pids: { limit: 100 } },
+      namespaces: ["pid", "mount", "ipc", "uts", "network"].map((type) => ({ type })),
+    },
+  };
+  change(config as never);
+  writeFileSync(join(path, "config.json"), JSON.stringify(config));
+  return path;
+}
+
+async function runOne(
+  script: string,
+  change?: (config: Record<string, never>) => void,
+  env?: Record<string, string>,
+): Promise<Traced & { id: string }> {
+  const id = newId();
+  return { id, ...(await oci(["run", "--bundle", await bundle(id, script, change), id], env)) };
+}
+
+describe.skipIf(cannotTrace)("the front of bb-oci", () => {
+  test("runs a container like the last one, with its own ID wherever that stands", async () => {
+    salt = "like";
+    const script = "hostname; echo $HOSTNAME; cat /proc/self/cgroup; exit 3";
+    // The parent of their groups is one of the facts, and is not there before the first.
+    await runOne("true");
+    const [first, second, third] = [await runOne(script), await runOne(script), await runOne(script)];
+    expect([first.byFront, second.byFront, third.byFront]).toEqual([false, true, true]);
+    for (const { id, code, stdout } of [first, second, third]) {
+      expect(code).toBe(3);
+      expect(stdout.split("\n").slice(0, 2)).toEqual([id.slice(0, 12), id.slice(0, 12)]);
+      expect(stdout).toContain(`/bb-front-test/${id}`);
+    }
+    expect(second.stdout).not.toContain(first.id.slice(0, 12));
+  });
+
+  test("leaves to Bun what differs by more than IDs", async () => {
+    salt = "differs";
+    const script = "true";
+    for (let i = 0; i < 2; i++) await runOne(script);
+    expect((await runOne(script)).byFront).toBe(true);
+    expect((await runOne("true; true")).byFront).toBe(false);
+    const limit = (config: { linux?: { resources: { memory: { limit: number } } } }): void => {
+      if (config.linux) config.linux.resources.memory.limit = 137438953473;
+    };
+    expect((await runOne(script, limit as never)).byFront).toBe(false);
+    expect((await runOne(script)).byFront).toBe(true);
+    expect((await runOne(script, undefined, { NOTIFY_SOCKET: "/run/none" })).byFront).toBe(false);
+  });
+
+  test("creates what Bun starts, shows and deletes", async () => {
+    salt = "creates";
+    const made: string[] = [];
+    for (let i = 0; i < 3; i++) {
+      const id = newId();
+      const path = await bundle(id, "sleep 100");
+      const pidFile = join(path, "init.pid");
+      const created = await oci(["create", "--bundle", path, "--pid-file", pidFile, id]);
+      expect([created.byFront, created.code, created.stderr]).toEqual([i > 0, 0, ""]);
+      const state = JSON.parse((await oci(["state", id])).stdout);
+      expect(state).toMatchObject({ id, bundle: path, status: "created", pid: Number(readFileSync(pidFile, "utf8")) });
+      expect(Math.abs(Date.parse(state.created) - Date.now())).toBeLessThan(60_000);
+      expect(state.annotations).toEqual({ "org.example.container": id });
+      made.push(id);
+    }
+    for (const id of made) {
+      expect((await oci(["start", id])).code).toBe(0);
+      expect(JSON.parse((await oci(["state", id])).stdout).status).toBe("running");
+      expect((await oci(["delete", "--force", id])).code).toBe(0);
+      expect((await oci(["state", id])).code).toBe(1);
+    }
+  });
+
+  test("says as ever that an ID is taken, and leaves that container alone", async () => {
+    salt = "taken";
+    const id = newId();
+    const path = await bundle(id, "sleep 100");
+    await oci(["create", "--bundle", path, id]);
+    const again = await oci(["create", "--bundle", path, id]);
+    expect([again.code, again.stderr]).toEqual([1, expect.stringContaining("already exists")]);
+    expect(JSON.parse((await oci(["state", id])).stdout).status).toBe("created");
+    await oci(["delete", "--force", id]);
+  });
+
+  test("knows a command that cannot be run only when it is", async () => {
+    salt = "fails";
+    const change = (config: { process?: { args: string[] } }): void => {
+      if (config.process) config.process.args = ["/bin/none"];
+    };
+    const results = [];
+    for (let i = 0; i < 3; i++) results.push(await runOne("", change as never));
+    for (const { code, stderr, id } of results) {
+      expect(code).not.toBe(0);
+      expect(stderr).toContain("/bin/none");
+      expect((await oci(["state", id])).code).toBe(1);
+    }
+  });
+});
