@@ -1,20 +1,9 @@
 /** A Debian image of four layers and some 400 MB, with very many small files: made of Debian's packages, kept for the next time. */
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readdirSync,
-  readSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { time } from "./measure.ts";
+import { digestOf, writeLayout } from "./oci-layout.ts";
 
 const SUITE = "bookworm";
 
@@ -40,8 +29,9 @@ export function debianImage(): string {
     const tars = [join(work, "base.tar"), ...PACKAGES.map((_, index) => join(work, `layer${index}.tar`))];
     time(["mmdebstrap", "--quiet", "--variant=minbase", SUITE, join(work, "base.tar")]);
     for (const [index, packages] of PACKAGES.entries()) makeLayer(work, packages, join(work, `layer${index}.tar`));
-    mkdirSync(join(work, "oci/blobs/sha256"), { recursive: true });
-    writeLayout(join(work, "oci"), tars);
+    for (const tar of tars) time(["gzip", "-6", "--keep", "--no-name", tar]);
+    const layers = tars.map((tar) => ({ diffId: digestOf(tar), blob: `${tar}.gz` }));
+    writeLayout(join(work, "oci"), layers, "bench/debian-image.ts");
     renameSync(join(work, "oci"), image);
   } finally {
     rmSync(work, { recursive: true, force: true });
@@ -65,57 +55,4 @@ function namesOf(name: string): string[] {
   const found = /^linux-headers-\S+-common$/m.exec(stdout.toString());
   if (found === null) throw new Error(`apt-cache knows nothing that ${name} depends on: run apt-get update`);
   return [found[0]];
-}
-
-interface Descriptor {
-  readonly mediaType: string;
-  readonly digest: string;
-  readonly size: number;
-}
-
-function writeLayout(layout: string, tars: readonly string[]): void {
-  const layers: Descriptor[] = [];
-  for (const tar of tars) {
-    time(["gzip", "-6", "--keep", "--no-name", tar]);
-    const digest = digestOf(`${tar}.gz`);
-    const size = statSync(`${tar}.gz`).size;
-    renameSync(`${tar}.gz`, blobPath(layout, digest));
-    layers.push({ mediaType: "application/vnd.oci.image.layer.v1.tar+gzip", digest, size });
-  }
-  const config = writeJson(layout, "application/vnd.oci.image.config.v1+json", {
-    architecture: process.arch === "arm64" ? "arm64" : "amd64",
-    os: "linux",
-    config: { Cmd: ["/bin/sh"], Env: ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"] },
-    rootfs: { type: "layers", diff_ids: tars.map(digestOf) },
-    history: tars.map(() => ({ created_by: "bench/debian-image.ts" })),
-  });
-  const mediaType = "application/vnd.oci.image.manifest.v1+json";
-  const manifest = writeJson(layout, mediaType, { schemaVersion: 2, mediaType, config, layers });
-  const annotations = { "org.opencontainers.image.ref.name": "latest" };
-  writeFileSync(
-    join(layout, "index.json"),
-    JSON.stringify({ schemaVersion: 2, manifests: [{ ...manifest, annotations }] }),
-  );
-  writeFileSync(join(layout, "oci-layout"), JSON.stringify({ imageLayoutVersion: "1.0.0" }));
-}
-
-function writeJson(layout: string, mediaType: string, value: unknown): Descriptor {
-  const text = JSON.stringify(value);
-  const digest = `sha256:${new Bun.CryptoHasher("sha256").update(text).digest("hex")}`;
-  writeFileSync(blobPath(layout, digest), text);
-  return { mediaType, digest, size: Buffer.byteLength(text) };
-}
-
-function blobPath(layout: string, digest: string): string {
-  return join(layout, "blobs", digest.replace(":", "/"));
-}
-
-function digestOf(path: string): string {
-  const hasher = new Bun.CryptoHasher("sha256");
-  const buffer = Buffer.alloc(1 << 20);
-  const fd = openSync(path, "r");
-  for (let count = readSync(fd, buffer); count > 0; count = readSync(fd, buffer))
-    hasher.update(buffer.subarray(0, count));
-  closeSync(fd);
-  return `sha256:${hasher.digest("hex")}`;
 }

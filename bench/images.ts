@@ -1,6 +1,7 @@
 /**
  * Measures `bb pull` against whatever engines this host has: a Debian image of four layers and 400 MB with very many
- * small files, from Debian's docker-registry on loopback, in one interleaved run. Run it as root, on a quiet machine.
+ * small files, from Debian's docker-registry on loopback, in one interleaved run; then its memory with a layer of 1 GiB.
+ * Run it as root, on a quiet machine.
  *
  *     bun bench/images.ts [--runs N] [--directory DIR] [--peer NAME]... [--json FILE]
  */
@@ -10,6 +11,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { startRegistry } from "../test/docker-registry.ts";
 import { debianImage } from "./debian-image.ts";
+import { largeImage } from "./large-image.ts";
 import { interleave, type Sample, type Subject, time } from "./measure.ts";
 import { PULL_PEERS, type PullPeer } from "./pull-peers.ts";
 
@@ -17,6 +19,7 @@ const BB = process.env["BB"] ?? join(import.meta.dir, "../dist/bb");
 /** At most this much of the fastest peer's time. */
 const TARGET = 0.5;
 const TARGET_AGAIN_MS = 50;
+const LARGE_BYTES = 2 ** 30;
 const TARGET_MEMORY_MB = 150;
 
 const { values } = parseArgs({
@@ -42,7 +45,7 @@ async function main(): Promise<void> {
   const layout = debianImage();
   await using registry = await startRegistry();
   const image = `${registry.host}/debian:4`;
-  time(["skopeo", "copy", "--quiet", "--dest-tls-verify=false", `oci:${layout}:latest`, `docker://${image}`]);
+  publish(layout, image);
 
   const missing: string[] = [];
   const peers = PULL_PEERS.filter(({ name, needs }) => {
@@ -56,9 +59,18 @@ async function main(): Promise<void> {
   const samples = await interleave([ours(image, peaks, again), ...peers.map((peer) => theirs(peer, image))], runs);
   for (const line of missing) console.log(`not measured: ${line}`);
   print(samples, peaks, again);
-  const json = JSON.stringify({ runs, directory: values.directory, missing, samples, peaks, again });
+  const large = `${registry.host}/large:1`;
+  publish(largeImage(directory, LARGE_BYTES), large);
+  const largePeaks: number[] = [];
+  await ours(large, largePeaks, []).once();
+  verdict("bb's peak memory with a layer of 1 GiB, MB", Math.max(...largePeaks), TARGET_MEMORY_MB);
+  const json = JSON.stringify({ runs, directory: values.directory, missing, samples, peaks, again, largePeaks });
   if (values.json !== undefined) writeFileSync(values.json, `${json}\n`);
   else console.log(json);
+}
+
+function publish(layout: string, image: string): void {
+  time(["skopeo", "copy", "--quiet", "--dest-tls-verify=false", `oci:${layout}:latest`, `docker://${image}`]);
 }
 
 /**
