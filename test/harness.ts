@@ -6,7 +6,7 @@ import { afterAll } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { copyFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 
 export const PROJECT = join(import.meta.dir, "..");
 export const BB = process.env["BB"] ?? join(PROJECT, "dist/bb");
@@ -37,11 +37,25 @@ export interface Store extends AsyncDisposable {
   readonly command: readonly string[];
 }
 
+const OWN_PLACE: Place = { seen: tmpdir(), path: tmpdir(), prefix: [] };
+
+/** Where a store is made, when that is not this process's own /tmp. */
+export interface Place {
+  /** A directory, as this process reaches it and as `bb` does. */
+  readonly seen: string;
+  readonly path: string;
+  /** What `bb` is run by: `nsenter …`. */
+  readonly prefix: readonly string[];
+  /** Flags before every command. */
+  readonly flags?: readonly string[];
+}
+
 /** Makes a store; `await using store = await newStore()` checks at its end that nothing leaks. */
-export async function newStore(): Promise<Store> {
-  const directory = mkdtempSync(join(tmpdir(), "bb-test-"));
+export async function newStore({ seen, path, prefix, flags = [] }: Place = OWN_PLACE): Promise<Store> {
+  const directory = mkdtempSync(join(seen, "bb-test-"));
   const [root, runRoot] = [join(directory, "lib"), join(directory, "run")];
-  const command = [BB, "--root", root, "--run-root", runRoot];
+  const inside = join(path, basename(directory));
+  const command = [...prefix, BB, "--root", join(inside, "lib"), "--run-root", join(inside, "run"), ...flags];
   const bb = (args: readonly string[], options?: BbOptions): Promise<Result> => run([...command, ...args], options);
   return {
     root,

@@ -91,6 +91,7 @@ export const groups: Readonly<Record<string, Readonly<Record<string, string | Lo
     prune: () => import("./commands/image/prune.ts"),
   },
   system: {
+    check: () => import("./commands/system/check.ts"),
     df: () => import("./commands/system/df.ts"),
     prune: () => import("./commands/system/prune.ts"),
     info: "info",
@@ -104,6 +105,10 @@ export const groups: Readonly<Record<string, Readonly<Record<string, string | Lo
     rm: removeVolumes,
     remove: removeVolumes,
   },
+  storage: {
+    init: () => import("./commands/storage/init.ts"),
+    info: () => import("./commands/storage/info.ts"),
+  },
 };
 
 export const groupSummaries: Readonly<Record<string, string>> = {
@@ -112,4 +117,5 @@ export const groupSummaries: Readonly<Record<string, string>> = {
   manifest: "What registries say of images",
   system: "What the engine keeps on disk, and what of it nobody needs",
   volume: "Directories that outlive containers",
+  storage: "How images and containers lie on disk",
 };

@@ -44,6 +44,12 @@ export const containerFlags = {
     type: "boolean",
     description: "Write through to a root directory (./dir) instead of a layer above it",
   },
+  "storage-opt": {
+    type: "list",
+    value: "size=BYTES",
+    parse: parseStorageOption,
+    description: "By how much its root can grow, where the storage driver can limit it",
+  },
   "shm-size": { type: "string", value: "BYTES", parse: parseSize, description: "Size of /dev/shm (default: 64m)" },
   network: {
     type: "string",
@@ -109,6 +115,7 @@ export function containerOptions(
   if (mounts.length > 0) options.mounts = checkMounts(mounts);
   if (flags["read-only"]) options.readOnly = true;
   if (flags["rootfs-rw"]) options.rootfsRw = true;
+  for (const size of flags["storage-opt"] ?? []) options.storageSizeBytes = size;
   if (flags["shm-size"]) options.shmSizeBytes = flags["shm-size"];
   if (flags.network !== undefined) options.network = flags.network;
   const resources = resourceOptions(flags);
@@ -160,6 +167,14 @@ function checkMounts(mounts: readonly MountOption[]): readonly MountOption[] {
     targets.add(clean);
   }
   return mounts;
+}
+
+function parseStorageOption(text: string, label: string): number {
+  const [, size] = /^size=(.*)$/.exec(text) ?? [];
+  if (size === undefined) throw invalid(text, label, 'it is not "size=" and a size', 'Write "--storage-opt size=1g"');
+  const bytes = parseSize(size, label);
+  if (bytes === 0) throw invalid(text, label, "nothing fits into no bytes");
+  return bytes;
 }
 
 function parsePull(text: string, label: string): "missing" | "always" | "never" {

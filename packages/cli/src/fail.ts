@@ -44,7 +44,7 @@ export function statusOf(error: unknown, status: number): number {
 
 /** What is said about one error. */
 export function describe(error: unknown): { text: string; hint: string | undefined } {
-  if (error instanceof BoxError) return { text: escapeText(withCauses(error)), hint: error.hint };
+  if (error instanceof BoxError) return { text: escapeText(withCauses(error)), hint: error.hint ?? spaceHint(error) };
   const name = error instanceof Error ? error.name : typeof error;
   const message = error instanceof Error ? error.message : String(error);
   // The kernel's errors from node:fs read "ENOENT: no such file or directory, open 'x'": a sentence, if not ours.
@@ -52,9 +52,20 @@ export function describe(error: unknown): { text: string; hint: string | undefin
     ? message
     : `Unexpected ${name}: ${message}`;
   return {
-    text: escapeText(text),
-    hint: 'This should have been explained better: "bb --debug …" shows where it happened',
+    text: escapeText(isSqliteFull(error) ? "Cannot write the database: no space is left on the device" : text),
+    hint: spaceHint(error) ?? 'This should have been explained better: "bb --debug …" shows where it happened',
   };
+}
+
+/** What to do when something is full. */
+function spaceHint(error: unknown): string | undefined {
+  if (isErrno(error, "EDQUOT")) return "The quota of the file system is used up";
+  if (!isErrno(error, "ENOSPC") && !isSqliteFull(error)) return undefined;
+  return 'No space is left on the device: "bb rm" and "bb rmi" free some; "bb storage info" shows how much there is';
+}
+
+function isSqliteFull(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "SQLITE_FULL";
 }
 
 /**

@@ -34,6 +34,7 @@ export type {
   SearchOptions,
 } from "@bantubox/image";
 export type { AttachOptions } from "./engine/attach.ts";
+export type { Problem, SystemCheckOptions } from "./engine/check.ts";
 export type { CommitContainerOptions } from "./engine/commit.ts";
 export type { CopyOptions } from "./engine/copy.ts";
 export type { FileChange } from "./engine/diff.ts";
@@ -52,6 +53,7 @@ export type { RemoveContainerOptions } from "./engine/remove.ts";
 export { runForeground } from "./engine/run.ts";
 export type { RunContainerOptions, RunResult, SpawnedContainer } from "./engine/run-in-process.ts";
 export type { StopOptions } from "./engine/stop.ts";
+export type { StorageInfo, StorageInitOptions, StorageInitResult } from "./engine/storage.ts";
 
 import type {
   Credentials,
@@ -78,6 +80,7 @@ import type {
   SearchOptions,
 } from "@bantubox/image";
 import type { AttachOptions } from "./engine/attach.ts";
+import type { Problem, SystemCheckOptions } from "./engine/check.ts";
 import type { CommitContainerOptions } from "./engine/commit.ts";
 import type { CopyOptions } from "./engine/copy.ts";
 import type { FileChange } from "./engine/diff.ts";
@@ -94,6 +97,7 @@ import type { PrunedContainers, PruneFilter } from "./engine/prune.ts";
 import type { RemoveContainerOptions } from "./engine/remove.ts";
 import type { RunContainerOptions, RunResult, SpawnedContainer } from "./engine/run-in-process.ts";
 import type { StopOptions } from "./engine/stop.ts";
+import type { StorageInfo, StorageInitOptions, StorageInitResult } from "./engine/storage.ts";
 
 /** Runs a container in the background; see engine/run-new.ts. */
 export async function runDetached(engine: Engine, options: ContainerOptions, hooks?: PullHooks): Promise<string> {
@@ -420,6 +424,21 @@ export async function saveImages(
 /** Takes in the images of an archive, from a descriptor or a path; see load.ts of packages/image. */
 export async function loadImages(engine: Engine, from: string | number, options?: LoadOptions): Promise<Loaded[]> {
   return await (await import("@bantubox/image")).loadImages(engine, from, options);
+}
+
+/** Looks whether all that is stored is there and as it should be; see engine/check.ts. */
+export async function checkSystem(engine: Engine, options?: SystemCheckOptions): Promise<Problem[]> {
+  return await (await import("./engine/check.ts")).checkSystem(engine, options);
+}
+
+/** Decides how a new store keeps layers, and makes and mounts a file system for it; see engine/storage.ts. */
+export async function initStorage(engine: Engine, options: StorageInitOptions): Promise<StorageInitResult> {
+  return await (await import("./engine/storage.ts")).initStorage(engine, options);
+}
+
+/** What the store lies on; see engine/storage.ts. */
+export async function storageInfo(engine: Engine): Promise<StorageInfo> {
+  return (await import("./engine/storage.ts")).storageInfo(engine);
 }
 
 /** What this engine holds, and what the host gives it; see engine/info.ts. */

@@ -33,7 +33,8 @@ export async function lockForWriting(store: ImageStore, signal?: AbortSignal): P
   const alone = tryLock(path, "exclusive");
   if (alone === undefined) return lock(path, "shared", { signal });
   try {
-    await sweep(store);
+    if (isMarked(store)) await collectLocked(store);
+    else await sweep(store);
     shareLock(alone);
     return alone;
   } catch (error) {
@@ -42,11 +43,44 @@ export async function lockForWriting(store: ImageStore, signal?: AbortSignal): P
   }
 }
 
-/** Deletes layers and blobs that no image needs, and what interrupted commands have left. Waits for nobody. */
-export async function collectGarbage(store: ImageStore): Promise<Garbage> {
+/**
+ * Deletes layers and blobs that no image needs, and what interrupted commands have left. Waits for no other process:
+ * while one writes images this is left to the next command that does so, or calls this.
+ */
+export function collectGarbage(store: ImageStore): Promise<Garbage> {
+  const collected = collecting.then(() => collectAlone(store));
+  collecting = collected.catch(() => undefined);
+  return collected;
+}
+
+/** One at a time in this process: of two, the second would find the lock taken. */
+let collecting: Promise<unknown> = Promise.resolve();
+
+/** Says, within the caller's transaction, that there is something to collect: whoever is alone next does it. */
+export function markGarbage({ database }: ImageStore): void {
+  database.run("INSERT OR IGNORE INTO garbage (one) VALUES (1)");
+}
+
+function isMarked({ database }: ImageStore): boolean {
+  return database.query("SELECT 1 FROM garbage").get() !== null;
+}
+
+async function collectAlone(store: ImageStore): Promise<Garbage> {
   makeDirectories(store);
   using alone = tryLock(lockPath(store), "exclusive");
-  if (alone === undefined) return { complete: false, layers: 0, blobs: 0, bytes: 0 };
+  if (alone !== undefined) return await collectLocked(store);
+  markGarbage(store);
+  return { complete: false, layers: 0, blobs: 0, bytes: 0 };
+}
+
+/** Waits until nobody writes images, and keeps all from it until the lock is closed. */
+export async function lockAlone(store: ImageStore, signal?: AbortSignal): Promise<Fd> {
+  makeDirectories(store);
+  return await lock(lockPath(store), "exclusive", { signal });
+}
+
+/** As `collectGarbage`, for who holds the lock alone. */
+export async function collectLocked(store: ImageStore): Promise<Garbage> {
   const rows = store.database
     .query<{ bytes: number }, []>("DELETE FROM layer WHERE id NOT IN (SELECT layer FROM image_layer) RETURNING bytes")
     .all();
@@ -66,6 +100,7 @@ export async function collectGarbage(store: ImageStore): Promise<Garbage> {
     await rm(path, { force: true });
     blobs++;
   }
+  store.database.run("DELETE FROM garbage");
   return { complete: true, layers: rows.length, blobs, bytes };
 }
 

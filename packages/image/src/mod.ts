@@ -1,4 +1,5 @@
 import type { Credentials } from "./auth.ts";
+import type { CheckOptions, Problem } from "./check/check.ts";
 import type { ImageDescription } from "./describe.ts";
 import type { Garbage } from "./garbage.ts";
 import type { ImageStep } from "./history.ts";
@@ -17,6 +18,7 @@ import type { FoundImage, SearchOptions } from "./search.ts";
 import { type Image, type ImageStore, layersDirectory } from "./store.ts";
 
 export type { Credentials } from "./auth.ts";
+export type { CheckOptions, Problem } from "./check/check.ts";
 export type { Compression } from "./compress.ts";
 export type { ImageDescription } from "./describe.ts";
 export type { Garbage } from "./garbage.ts";
@@ -165,6 +167,11 @@ export async function loadImages(store: ImageStore, from: string | number, optio
   return (await import("./load.ts")).loadImages(store, from, options);
 }
 
+/** Looks at everything that images consist of; see check/check.ts. */
+export async function checkImages(store: ImageStore, options?: CheckOptions): Promise<Problem[]> {
+  return (await import("./check/check.ts")).checkImages(store, options);
+}
+
 /** Deletes what no image needs; see garbage.ts. */
 export async function collectGarbage(store: ImageStore): Promise<Garbage> {
   return (await import("./garbage.ts")).collectGarbage(store);
@@ -179,6 +186,17 @@ export async function archiveLayer(store: ImageStore, layer: string): Promise<As
 /** Makes a copy of an image's whole tree for a container, where the driver has such; see storage/driver.ts. */
 export async function copyImage(store: ImageStore, origin: string, path: string): Promise<void> {
   await (await import("./storage/drivers.ts")).driverOf(store).whole?.copy(origin, path);
+}
+
+/**
+ * Limits by how much a container's root can grow.
+ *
+ * @param directory A tree that `copyImage` has made; undefined for a root over an overlay.
+ * @throws {BoxError} `storage-no-quota` where that cannot be.
+ */
+export async function limitSize(store: ImageStore, directory: string | undefined, bytes: number): Promise<void> {
+  const { driverOf, OVERLAY } = await import("./storage/drivers.ts");
+  (directory === undefined ? OVERLAY : driverOf(store)).limit(directory ?? "", bytes);
 }
 
 /** Copies a tree into an empty directory, as it is; see copy.ts. */

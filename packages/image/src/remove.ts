@@ -1,6 +1,6 @@
 import { BoxError } from "@bantubox/ffi";
 import { quote } from "./digest.ts";
-import { collectGarbage } from "./garbage.ts";
+import { collectGarbage, markGarbage } from "./garbage.ts";
 import { type ImageFilter, listImages } from "./list.ts";
 import { imagesChanged } from "./marker.ts";
 import { familiarName, formatReference, parseReference } from "./reference.ts";
@@ -84,11 +84,13 @@ function removeRows(store: ImageStore, text: string, { force = false, inUse }: R
 }
 
 /** Forgets an image and its names; its layers and blobs are garbage then. Part of the caller's transaction. */
-function deleteRows({ database }: ImageStore, id: string): void {
+function deleteRows(store: ImageStore, id: string): void {
+  const { database } = store;
   // Spelt out: the database may have been opened without foreign keys.
   for (const table of ["image_name", "image_layer", "image_blob"])
     database.query(`DELETE FROM ${table} WHERE image = ?1`).run(id);
   database.query("DELETE FROM image WHERE id = ?1").run(id);
+  markGarbage(store);
 }
 
 export interface PruneOptions extends Pick<ImageFilter, "labels" | "withoutLabels" | "untilMs"> {

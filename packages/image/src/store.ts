@@ -88,6 +88,7 @@ export const HOST_IMAGE: Image = {
  * - image: one row each config; `layers` is what the hot path reads, `image_layer` and `image_blob` what counts references
  * - image_name: what it is called; `digest` is what the registry answered for the name (an index's digest, maybe)
  * - layer: extracted directories; a directory without a row does not exist
+ * - garbage: a row, while there may be layers or blobs that no image needs, see garbage.ts
  * - storage: one row, once something was stored: the driver that all of it is for (stores of before had overlay alone)
  */
 export function createImageTables(database: Database): void {
@@ -129,6 +130,7 @@ export function createImageTables(database: Database): void {
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS image_blob_digest ON image_blob (digest);
     CREATE TABLE IF NOT EXISTS storage (one INTEGER PRIMARY KEY CHECK (one = 1), driver TEXT NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS garbage (one INTEGER PRIMARY KEY CHECK (one = 1)) STRICT;
     INSERT OR IGNORE INTO storage SELECT 1, 'overlay' WHERE EXISTS (SELECT 1 FROM layer);
   `);
 }

@@ -90,6 +90,7 @@ export async function makeContainer(
   const lock = makeLocked(engine, id);
   try {
     await makeRoot(engine, launch.root, source);
+    if (options.storageSizeBytes !== undefined) await limitRoot(engine, launch.root, options.storageSizeBytes);
     const row = { id, source, isStarted, volumes: userMounts.volumes };
     const isRowless = isStarted && needsNoRow(options, network, userMounts);
     const made = isRowless
@@ -262,6 +263,11 @@ async function makeRoot(engine: Engine, root: RootFs, { base, layers }: Source):
 function holds(outer: string, inner: string): boolean {
   const isBelow = outer === "/" || inner === outer || inner.startsWith(`${outer}/`);
   return isBelow && statIfThere(outer)?.device === statIfThere(inner)?.device;
+}
+
+async function limitRoot(engine: Engine, root: RootFs, bytes: number): Promise<void> {
+  const { limitSize } = await import("@bantubox/image");
+  await limitSize(engine, root.kind === "directory" && root.origin !== undefined ? root.path : undefined, bytes);
 }
 
 /** Files that the engine writes at each start, unless the user mounts something there. */

@@ -2,9 +2,12 @@ import { Database } from "bun:sqlite";
 import { BoxError, existsSync, isErrno, writeNewSync } from "@bantubox/ffi";
 import { createImageTables } from "@bantubox/image/store";
 import { createLeaseTable } from "@bantubox/net/leases";
+import { tendReserve, withReserve } from "./reserve.ts";
 
 /** Raised with every change of the tables; an engine refuses a store that is newer than itself. */
 const VERSION = 2;
+/** The version of what lies below the mount of a store that has a file system of its own; see elsewhere.ts. */
+export const ELSEWHERE_VERSION = 0x6d6e74;
 const BUSY_TIMEOUT_MS = 10_000;
 
 /**
@@ -17,19 +20,34 @@ const BUSY_TIMEOUT_MS = 10_000;
 export function openDatabase(path: string): Database {
   // SQLite gives its other files the mode of this one.
   if (!existsSync(path)) writeNew(path);
-  const database = new Database(path, { create: true, strict: true });
+  return withReserve(path.slice(0, path.lastIndexOf("/")), () => {
+    const database = new Database(path, { create: true, strict: true });
+    try {
+      return prepare(database, path);
+    } catch (error) {
+      database.close();
+      throw error;
+    }
+  });
+}
+
+function prepare(database: Database, path: string): Database {
   database.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
   database.run("PRAGMA journal_mode = WAL");
   database.run("PRAGMA synchronous = NORMAL");
   database.run("PRAGMA foreign_keys = ON");
   const row = database.query<{ user_version: number }, []>("PRAGMA user_version").get();
   const version = row?.user_version ?? 0;
+  if (version === ELSEWHERE_VERSION) throw notMounted(database, path);
   if (version > VERSION) {
     throw new BoxError("newer-store", `Cannot use "${path}": a newer BantuBox has written it`, {
       hint: "Update this one, or name another store with --root",
     });
   }
-  if (version < VERSION) database.transaction(() => createTables(database)).immediate();
+  if (version < VERSION) {
+    database.transaction(() => createTables(database)).immediate();
+    tendReserve(path.slice(0, path.lastIndexOf("/")));
+  }
   return database;
 }
 
@@ -78,6 +96,14 @@ function createTables(database: Database): void {
     ) STRICT, WITHOUT ROWID;
     PRAGMA user_version = ${VERSION};
   `);
+}
+
+function notMounted(database: Database, path: string): BoxError {
+  const file = database.query<{ file: string }, []>("SELECT file FROM elsewhere").get()?.file;
+  const root = path.slice(0, path.lastIndexOf("/"));
+  return new BoxError("store-not-mounted", `Cannot use "${root}": its file system, in "${file}", is not mounted`, {
+    hint: 'Mount it with "bb storage init"; it prints a line for /etc/fstab, too',
+  });
 }
 
 /** Its rows hold what people pass to containers: nobody else reads them, wherever the store lies. */

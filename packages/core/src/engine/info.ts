@@ -1,11 +1,12 @@
 import { readFileSync } from "node:fs";
 import { release } from "node:os";
 import { detectCgroups } from "@bantubox/cgroup";
-import { listImages } from "@bantubox/image";
+import { driverName, listImages } from "@bantubox/image";
 import manifest from "../../package.json" with { type: "json" };
 import { isAppArmorEnabled } from "../runtime/apparmor.ts";
 import type { Engine } from "./engine.ts";
 import { listContainers } from "./list.ts";
+import { mountOf } from "./mount-table.ts";
 
 export interface Version {
   readonly version: string;
@@ -33,6 +34,8 @@ export interface Info extends Version {
   readonly containers: { readonly running: number; readonly paused: number; readonly stopped: number };
   readonly images: number;
   readonly storageDriver: string;
+  /** What the root lies on: `ext4`, `btrfs`… */
+  readonly storageFileSystem: string;
   readonly cgroups: string;
   readonly cgroupControllers: readonly string[];
   readonly security: readonly string[];
@@ -52,7 +55,8 @@ export function info(engine: Engine): Info {
     runRoot: engine.runRoot,
     containers: { running: count("running"), paused: count("paused"), stopped: count("created", "exited") },
     images: listImages(engine).length,
-    storageDriver: "overlay",
+    storageDriver: driverName(engine),
+    storageFileSystem: mountOf(engine.root)?.type ?? "unknown",
     cgroups: host.mode,
     cgroupControllers: [...host.controllers.keys()].sort(),
     security: ["seccomp", ...(isAppArmorEnabled() ? ["apparmor"] : [])],

@@ -63,7 +63,7 @@ export function keyOf(engine: Engine, options: ContainerOptions, image: Image | 
     return undefined;
   if (image !== undefined && image.config.volumes.length > 0) return undefined;
   // It may be another one than the store's, which the longer way says.
-  if (engine.storageDriver !== undefined) return undefined;
+  if (engine.storageDriver !== undefined || options.storageSizeBytes !== undefined) return undefined;
   // A relative directory is another one elsewhere.
   if (image === undefined && !options.image.startsWith("/")) return undefined;
   const facts = [

@@ -76,6 +76,8 @@ export interface ContainerOptions {
   readonly stopSignal?: string;
   readonly stopTimeoutSec?: number;
   readonly shmSizeBytes?: number;
+  /** By how much the container's root can grow; an error where the storage driver cannot limit it. */
+  readonly storageSizeBytes?: number;
   /** Absolute path: the container's ID is written there; it must not exist. */
   readonly cidfile?: string;
   /** `ctrl-p,ctrl-q` by default; the keys that detach a client from the container. */

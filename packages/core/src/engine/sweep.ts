@@ -4,6 +4,7 @@ import { GONE } from "../runtime/records.ts";
 import { cgroupPath, containerDirectory, type Engine, runDirectory } from "./engine.ts";
 import { tryLock, tryLockDirectory } from "./lock.ts";
 import { removeFiles } from "./remove-files.ts";
+import { tendReserve } from "./reserve.ts";
 import { readRowless } from "./rowless.ts";
 import { removeRows } from "./rows.ts";
 import { readStatus } from "./status.ts";
@@ -43,6 +44,7 @@ export function sweepAll(engine: Engine): void {
     using lock = tryLockDirectory(path);
     if (lock !== undefined) removeFiles(path);
   }
+  tendReserve(engine.root);
   for (const id of namesIn(engine.runRoot, "")) {
     if (ID.test(id) && !known.has(id) && !existsSync(containerDirectory(engine, id))) removeCompletely(engine, id);
   }

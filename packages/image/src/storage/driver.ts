@@ -16,9 +16,9 @@ export interface StorageDriver {
   /** What drivers do whose trees are whole; undefined where a layer's tree is only what it adds. */
   readonly whole: WholeTrees | undefined;
   /**
-   * Limits what can be written below a container's directory from now on.
+   * Limits by how much a container's tree can grow from now on.
    *
-   * @param directory The tree itself, where trees are whole; else the container's directory, with `upper` and `work`.
+   * @param directory The container's own tree.
    * @throws {BoxError} `storage-no-quota` when the driver, or the file system, cannot.
    */
   limit(directory: string, bytes: number): void;

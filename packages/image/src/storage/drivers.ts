@@ -7,6 +7,9 @@ import { overlay } from "./overlay.ts";
 
 const DRIVERS: Readonly<Record<DriverName, StorageDriver>> = { overlay, btrfs, copy };
 
+/** The driver of roots that are directories of the host, whatever the store's is. */
+export const OVERLAY: StorageDriver = overlay;
+
 /** The store's driver. @throws {BoxError} `storage-driver` when another one was asked for. */
 export function driverOf(store: ImageStore): StorageDriver {
   return DRIVERS[driverName(store)];

@@ -1,7 +1,6 @@
 import { mkdirSync } from "node:fs";
 import { attempt, BoxError, cstr, Fd } from "@bantubox/ffi";
 import type { StorageDriver } from "./driver.ts";
-import { limitProject } from "./project-quota.ts";
 
 /** Layers lie below each other; the kernel shows them as one. Containers' roots are mounted in their own namespace. */
 export const overlay: StorageDriver = {
@@ -21,5 +20,11 @@ export const overlay: StorageDriver = {
     mkdirSync(path, { mode: 0o755 });
   },
   whole: undefined,
-  limit: limitProject,
+  limit() {
+    throw new BoxError(
+      "storage-no-quota",
+      'Cannot limit the container\'s size: the storage driver "overlay" cannot, nor can it for directories',
+      { hint: 'Use "btrfs" and an image: "bb storage init --driver btrfs --size 10G" in another --root' },
+    );
+  },
 };
