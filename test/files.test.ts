@@ -148,6 +148,48 @@ describe("commit", () => {
     expect(await store.ok(["run", "--rm", "--network", "none", "whole", "sh", "-ec", script])).toBe("y\nroot:x");
   });
 
+  test("makes an image that is saved and loaded like any, with all its layers", async () => {
+    await using store = await boxStore();
+    await change(store, EVERYTHING);
+    const id = await store.ok(["commit", "box", "box:2"]);
+    const directory = mkdtempSync(join(tmpdir(), "bb-commit-"));
+    try {
+      const file = join(directory, "box.tar");
+      await store.ok(["save", "-o", file, "box:2"]);
+      await using other = await newStore();
+      await other.ok(["load", "-i", file]);
+      expect(await other.ok(["images", "-q", "--no-trunc"])).toBe(id);
+      const look = ["run", "--rm", "--network", "none", "box:2", "sh", "-c", LOOK];
+      expect(normalise(await other.ok(look))).toBe(normalise(await store.ok(look)));
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  test("where trees are whole (copy), diff, commit, export and cp do the same", async () => {
+    await using store = await newStore();
+    const driver = ["--storage-driver", "copy"];
+    await store.ok([...driver, "init", await busyboxRoot(), "box:1"]);
+    await change(store, "mkdir -p /opt/a; echo x > /opt/a/b; ln /opt/a/b /opt/a/c; rm -r /home; echo y >> /etc/passwd");
+    const lines = ["C /etc", "C /etc/passwd", "D /home", "A /opt", "A /opt/a", "A /opt/a/b", "A /opt/a/c"];
+    expect((await store.ok(["diff", "box"])).split("\n")).toEqual(lines);
+    const directory = mkdtempSync(join(tmpdir(), "bb-copy-"));
+    try {
+      await store.ok(["cp", "box:/opt", directory]);
+      await store.ok(["cp", join(directory, "opt/a/b"), "box:/opt/in"]);
+      await store.ok(["commit", "box", "box:2"]);
+      const script = "cat /opt/in /opt/a/b; stat -c %h /opt/a/c; ls -d /home; tail -n 1 /etc/passwd";
+      const { stdout } = await store.bb(["run", "--rm", "--network", "none", "box:2", "sh", "-c", script]);
+      expect(stdout).toBe("x\nx\n2\ny\n");
+      await store.ok(["save", "-o", join(directory, "box.tar"), "box:2"]);
+      const list = (await run(["sh", "-c", `"$@" export box | tar -t`, "sh", ...store.command])).stdout;
+      expect(list).toContain("\nopt/a/b\n");
+      expect(list).not.toMatch(/^home/m);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
   test("refuses a container that keeps nothing, and one that is not there", async () => {
     await using store = await newStore();
     expect((await store.bb(["commit", "none"])).stderr).toContain('Cannot find container "none"');
