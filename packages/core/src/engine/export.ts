@@ -11,5 +11,7 @@ import type { Engine } from "./engine.ts";
  */
 export async function* exportContainer(engine: Engine, idOrName: string): AsyncGenerator<Uint8Array> {
   using files = openFiles(getContainer(engine, idOrName), "export");
-  yield* archiveMerged(files, { oneMount: true, passed: files.passed });
+  // A tree that is complete hides nothing of the one that it began as.
+  const lower = files.kind === "tree" ? undefined : files.lower;
+  yield* archiveMerged({ lower, upper: files.upper }, { oneMount: true, passed: files.passed });
 }
