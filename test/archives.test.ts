@@ -82,17 +82,16 @@ test("pull, save, load and push: the manifest's digest is the registry's, and ev
     expect(loaded).toBe(`Loaded image: ${pulled}`);
     const again = join(directory, `again-${at}.tar`);
     await second.ok(["save", "-o", again, pulled]);
-    const copy = `docker://${registry.host}/copy/${format}:1`;
-    await must([
-      "skopeo",
-      "copy",
-      "--quiet",
-      "--preserve-digests",
-      "--dest-tls-verify=false",
-      `oci-archive:${again}:1.0`,
-      copy,
-    ]);
-    expect(await digestOf(copy)).toBe(before);
+    const copy = `${registry.host}/copy/${format}:1`;
+    await second.ok(["tag", pulled, copy]);
+    await second.ok(["push", "-q", copy]);
+    expect(await digestOf(`docker://${copy}`)).toBe(before);
+    await second.ok(["rmi", copy]);
+    // And skopeo, which copies no digest that it would have to change.
+    const skopeo = `docker://${registry.host}/skopeo/${format}:1`;
+    const flags = ["--quiet", "--preserve-digests", "--dest-tls-verify=false"];
+    await must(["skopeo", "copy", ...flags, `oci-archive:${again}:1.0`, skopeo]);
+    expect(await digestOf(skopeo)).toBe(before);
     if (format === "docker-archive") expect(await must(["cmp", path, again])).toBe("");
     await second.ok(["rmi", pulled]);
     expect(readdirSync(join(second.root, "blobs/sha256"))).toEqual([]);

@@ -1,0 +1,62 @@
+/** Archives in a store whose driver keeps whole trees instead of layers. */
+import { expect, test } from "bun:test";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { configOf, dockerFiles, layoutFiles, Place, tarFiles } from "./archive-fixture.ts";
+import { sha256 } from "./digest.ts";
+import { imageHistory } from "./history.ts";
+import { importImage } from "./import.ts";
+import { listImages } from "./list.ts";
+import { loadImages } from "./load.ts";
+import { makeLayer } from "./registry-fixture.ts";
+import { removeImage } from "./remove.ts";
+import { saveImages } from "./save.ts";
+import { getImage, layersDirectory } from "./store.ts";
+import { temporaryStore } from "./store-fixture.ts";
+
+const image = {
+  layers: [
+    makeLayer([{ path: "etc/" }, { path: "etc/os", content: "base" }, { path: "gone", content: "x" }]),
+    makeLayer([{ path: "etc/os", content: "top" }, { path: ".wh.gone" }]),
+  ],
+  compress: "gzip" as const,
+};
+const isRoot = process.getuid?.() === 0;
+if (!isRoot) console.warn("skipped: merging trees needs root");
+
+test.skipIf(!isRoot)(
+  "load, save, history and import with the copy driver: trees are merged, digests stay",
+  async () => {
+    using place = new Place();
+    using plain = temporaryStore();
+    const store = { ...plain, storageDriver: "copy" as const };
+    const archive = tarFiles(layoutFiles(image, "app:1"));
+    await loadImages(store, place.file("a", archive));
+    const [tree = "", ...more] = getImage(store, "app:1").layers;
+    expect(more).toEqual([]);
+    expect(readFileSync(join(layersDirectory(store), tree, "etc/os"), "utf8")).toBe("top");
+    expect(existsSync(join(layersDirectory(store), tree, "gone"))).toBe(false);
+    expect((await imageHistory(store, "app:1")).length).toBe(2);
+
+    // The same layers below another name, from an archive that has no manifest: nothing is unpacked again.
+    const phases: string[] = [];
+    await loadImages(store, place.file("b", tarFiles(dockerFiles(image, ["app:2"]))), {
+      onProgress: ({ phase }) => phases.push(phase),
+    });
+    expect(phases).toEqual(["exists", "exists"]);
+
+    const saved = join(place.path, "saved");
+    await saveImages(store, ["app:1"], saved);
+    using other = temporaryStore();
+    expect(await loadImages(other, saved)).toEqual([{ id: sha256(configOf(image)), names: ["app:1"] }]);
+    expect(listImages(other)[0]?.digests).toEqual(listImages(store)[0]?.digests ?? []);
+
+    await importImage(store, place.file("root.tar", image.layers[0] ?? Buffer.alloc(0)), { name: "mine:1" });
+    expect(readFileSync(join(layersDirectory(store), getImage(store, "mine:1").layers[0] ?? "", "gone"), "utf8")).toBe(
+      "x",
+    );
+    for (const name of ["app:1", "app:2", "mine:1"]) await removeImage(store, name);
+    expect(readdirSync(join(store.root, "blobs/sha256"))).toEqual([]);
+    expect(readdirSync(layersDirectory(store))).toEqual([]);
+  },
+);
