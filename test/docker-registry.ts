@@ -9,22 +9,31 @@ export interface Registry extends AsyncDisposable {
   readonly host: string;
 }
 
+export interface RegistryGuards {
+  /** Lines of an htpasswd file, with bcrypt: then everybody needs a password. */
+  readonly htpasswd?: string;
+  /** Files of the certificate and its key: then it speaks https. */
+  readonly tls?: { readonly cert: string; readonly key: string };
+}
+
 /** Starts a registry with an empty store of its own. */
-export async function startRegistry(): Promise<Registry> {
+export async function startRegistry({ htpasswd, tls }: RegistryGuards = {}): Promise<Registry> {
   const directory = mkdtempSync(join(tmpdir(), "bb-registry-"));
   const port = await freePort();
   const config = `version: 0.1
 storage: { filesystem: { rootdirectory: ${directory}/data }, delete: { enabled: true } }
-http: { addr: "127.0.0.1:${port}" }
+http: { addr: "127.0.0.1:${port}"${tls === undefined ? "" : `, tls: { certificate: ${tls.cert}, key: ${tls.key} }`} }
+${htpasswd === undefined ? "" : `auth: { htpasswd: { realm: test, path: ${directory}/htpasswd } }`}
 log: { level: error }
 `;
+  if (htpasswd !== undefined) await Bun.write(join(directory, "htpasswd"), htpasswd);
   await Bun.write(join(directory, "config.yml"), config);
   const child = Bun.spawn(["docker-registry", "serve", join(directory, "config.yml")], {
     stdio: ["ignore", "ignore", "ignore"],
   });
   const host = `127.0.0.1:${port}`;
   const deadline = performance.now() + 10_000;
-  while (!(await answers(host))) {
+  while (!(await answers(`${tls === undefined ? "http" : "https"}://${host}/v2/`))) {
     if (performance.now() > deadline) throw new Error("docker-registry does not answer");
     await Bun.sleep(20);
   }
@@ -38,9 +47,10 @@ log: { level: error }
   };
 }
 
-async function answers(host: string): Promise<boolean> {
+/** Whether there is a registry, be it one that wants to know who asks. */
+async function answers(url: string): Promise<boolean> {
   try {
-    return (await fetch(`http://${host}/v2/`)).ok;
+    return [200, 401].includes((await fetch(url, { tls: { rejectUnauthorized: false } })).status);
   } catch {
     return false;
   }

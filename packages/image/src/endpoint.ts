@@ -98,6 +98,10 @@ function isLoopback(domain: string): boolean {
 async function findBase(domain: string, insecure: boolean, wantsTls: boolean, settings: HttpSettings): Promise<URL> {
   // The one registry whose name is not its address.
   if (domain === "docker.io") return new URL("https://registry-1.docker.io");
+  // The grammar of names lets more through than there are addresses: ports above 65535, half an IPv6 address.
+  if (!URL.canParse(`https://${domain}`)) {
+    throw new BoxError("registry-name-invalid", `Cannot reach ${quote(domain)}: it is not the address of a registry`);
+  }
   if (isLoopback(domain) && !insecure && !wantsTls) return new URL(`http://${domain}`);
   const url = new URL(`https://${domain}`);
   if (!insecure) return url;

@@ -150,6 +150,143 @@ test("whatever JSON comes, it is a value of the schema or a BoxError", () => {
   expect(() => parseManifest(new Uint8Array([0xff, 0xfe]), "")).toThrow(BoxError);
 });
 
+/** Changes one place of a JSON value, anywhere in it, to what no schema wants; or says a name twice, or in other letters. */
+const mutation = fc.record({
+  /** Which place: steps down by index among names or items. */
+  path: fc.array(fc.nat(8), { minLength: 1, maxLength: 5 }),
+  how: fc.constantFrom("replace", "remove", "capitals", "twice", "proto"),
+  value: fc.oneof(
+    fc.constantFrom<unknown>(
+      null,
+      -1,
+      0.5,
+      1e300,
+      2 ** 53,
+      "",
+      "\0",
+      [],
+      {},
+      true,
+      "sha256:../../x",
+      digest,
+      MANIFEST,
+      INDEX,
+    ),
+    fc.jsonValue(),
+  ),
+});
+
+/** JSON text: a name that stands twice is no value. */
+function mutate(document: unknown, path: readonly number[], { how, value }: { how: string; value: unknown }): string {
+  if (typeof document !== "object" || document === null || path.length === 0) return JSON.stringify(value) ?? "null";
+  const [step = 0, ...rest] = path;
+  const entries = Object.entries(document);
+  const chosen = entries[step % Math.max(entries.length, 1)];
+  const parts = entries.flatMap(([key, item]): string[] => {
+    const text = (name: string, json: string) => (Array.isArray(document) ? json : `${JSON.stringify(name)}:${json}`);
+    if (key !== chosen?.[0]) return [text(key, JSON.stringify(item) ?? "null")];
+    if (rest.length > 0) return [text(key, mutate(item, rest, { how, value }))];
+    const json = JSON.stringify(item) ?? "null";
+    const other = JSON.stringify(value) ?? "null";
+    switch (how) {
+      case "remove":
+        return [];
+      case "capitals":
+        return [text(key.toUpperCase(), json)];
+      case "twice":
+        return [text(key, other), text(key, json)];
+      case "proto":
+        return [text(key, json), text("__proto__", other)];
+      default:
+        return [text(key, other)];
+    }
+  });
+  return Array.isArray(document) ? `[${parts.join(",")}]` : `{${parts.join(",")}}`;
+}
+
+const index = {
+  schemaVersion: 2,
+  mediaType: INDEX,
+  manifests: [{ mediaType: MANIFEST, digest, size: 5, platform: { os: "linux", architecture: "arm", variant: "v7" } }],
+};
+const fullConfig = {
+  ...imageConfig,
+  history: [{ empty_layer: true, created_by: "x" }, {}],
+  config: {
+    Env: ["A=1"],
+    Labels: { a: "b" },
+    ExposedPorts: { "80/tcp": {} },
+    Healthcheck: { Test: ["NONE"], Retries: 1 },
+  },
+};
+
+function isDescriptor(value: { mediaType: unknown; digest: string; size: number }): boolean {
+  return (
+    typeof value.mediaType === "string" &&
+    /^sha256:[a-f0-9]{64}$/.test(value.digest) &&
+    Number.isSafeInteger(value.size) &&
+    value.size >= 0
+  );
+}
+
+/** Whether what was read is of the types that the rest of the program trusts. */
+function isSound(document: ReturnType<typeof parseManifest>): boolean {
+  if (document.kind === "index") return document.manifests.every(isDescriptor);
+  return isDescriptor(document.config) && document.layers.every(isDescriptor) && document.layers.length <= 500;
+}
+
+function isText(values: readonly unknown[]): boolean {
+  return values.every((value) => typeof value === "string" && !value.includes("\0"));
+}
+
+test("FZ-07: of a manifest, an index or a config with one wrong place comes what the schema says, or a BoxError", () => {
+  let accepted = 0;
+  fc.assert(
+    fc.property(fc.constantFrom<object>(manifest, index, fullConfig), mutation, (start, { path, ...change }) => {
+      const bytes = new TextEncoder().encode(mutate(start, path, change));
+      try {
+        if (start === fullConfig) {
+          const { diffIds, config: run, platform } = parseConfig(bytes, 1);
+          expect(diffIds.every((diffId) => /^sha256:[a-f0-9]{64}$/.test(diffId)) && diffIds.length === 1).toBe(true);
+          const { env, cmd, entrypoint, shell, onBuild, exposedPorts, volumes, labels, user, workdir, stopSignal } =
+            run;
+          expect(
+            isText(
+              [env, cmd, entrypoint, shell, onBuild, exposedPorts, volumes, ...labels]
+                .flat()
+                .concat(user, workdir, stopSignal),
+            ),
+          ).toBe(true);
+          expect(isText([platform.os, platform.architecture])).toBe(true);
+        } else {
+          expect(isSound(parseManifest(bytes, ""))).toBe(true);
+        }
+        accepted++;
+      } catch (error) {
+        if (!(error instanceof BoxError)) throw error;
+        expect(error.code).toMatch(/^(?:manifest|config)-invalid$/);
+        // Whatever stood there, the words are short and go to a terminal.
+        expect(error.message.length).toBeLessThan(600);
+      }
+      expect(({} as Record<string, unknown>)["mediaType"]).toBeUndefined();
+    }),
+    { numRuns: 1500 },
+  );
+  // A parser that refuses everything would pass, too.
+  expect(accepted).toBeGreaterThan(100);
+});
+
+test("FZ-07: of a name that stands twice the last counts, as for Go", () => {
+  const other = `sha256:${"b".repeat(64)}`;
+  const text = JSON.stringify(manifest).replace('"layers":', `"layers":[{"mediaType":"x"}],"layers":`);
+  expect(parseManifest(new TextEncoder().encode(text), MANIFEST)).toMatchObject({ layers: [{ digest }] });
+  const twice = JSON.stringify(manifest).replace(
+    `"digest":"${digest}","size":3`,
+    `"digest":"${digest}","digest":"${other}","size":3`,
+  );
+  expect(parseManifest(new TextEncoder().encode(twice), MANIFEST)).toMatchObject({ layers: [{ digest: other }] });
+});
+
 describe("platforms", () => {
   const index = (...platforms: (string | undefined)[]): Index => ({
     kind: "index",

@@ -10,6 +10,8 @@ test.each<[string, string, string]>([
   ["docker.io/alpine", "docker.io/library/alpine:latest", "alpine:latest"],
   ["index.docker.io/alpine", "docker.io/library/alpine:latest", "alpine:latest"],
   ["docker.io/library/library/x", "docker.io/library/library/x:latest", "library/library/x:latest"],
+  ["docker.io/quay.io/app", "docker.io/quay.io/app:latest", "docker.io/quay.io/app:latest"],
+  ["docker.io/localhost/app", "docker.io/localhost/app:latest", "docker.io/localhost/app:latest"],
   ["bitnami/redis", "docker.io/bitnami/redis:latest", "bitnami/redis:latest"],
   ["localhost/web", "localhost/web:latest", "localhost/web:latest"],
   ["localhost:5000", "docker.io/library/localhost:5000", "localhost:5000"],
@@ -86,4 +88,101 @@ test("formatReference() of what parseReference() read is read the same again", (
     }),
     { numRuns: 200 },
   );
+});
+
+/**
+ * The grammar of distribution/reference as its own documentation has it, as one pattern; and what Docker does before:
+ * a second way to the same answer.
+ */
+function model(text: string): string | undefined {
+  if (/^[a-f0-9]{64}$/.test(text)) return undefined;
+  const slash = text.indexOf("/");
+  const head = slash < 0 ? "" : text.slice(0, slash);
+  const isDomain = slash >= 0 && (/[.:]/.test(head) || head === "localhost" || head.toLowerCase() !== head);
+  let domain = isDomain ? head : "docker.io";
+  let rest = isDomain ? text.slice(slash + 1) : text;
+  if (domain === "index.docker.io") domain = "docker.io";
+  if (domain === "docker.io" && !rest.includes("/")) rest = `library/${rest}`;
+  const label = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?";
+  const host = `(?:${label}(?:\\.${label})*|\\[[a-fA-F0-9:]+\\])(?::[0-9]+)?`;
+  const component = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*";
+  const digest = "sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128}";
+  const pattern = new RegExp(
+    `^(${host})/(${component}(?:/${component})*)(?::([a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}))?(?:@(${digest}))?$`,
+  );
+  const match = pattern.exec(`${domain}/${rest}`);
+  if (match === null || (match[2] ?? "").length > 255) return undefined;
+  return match[4] === undefined
+    ? `${match[1]}/${match[2]}:${match[3] ?? "latest"}`
+    : `${match[1]}/${match[2]}@${match[4]}`;
+}
+
+/** Names, and what becomes of them when a few pieces are put in or taken out anywhere. */
+const almostReference = fc
+  .record({
+    start: fc.constantFrom<string>(
+      "alpine",
+      "localhost:5000/a/b:1",
+      "quay.io/a_b/c-d:x.y",
+      `r.io:1/a@sha256:${HEX}`,
+      "[::1]:5/a",
+      "A.b/c",
+    ),
+    edits: fc.array(
+      fc.record({
+        at: fc.nat(90),
+        cut: fc.nat(3),
+        put: fc.oneof(
+          fc.constantFrom<string>(
+            "",
+            "a",
+            "Z",
+            "0",
+            ".",
+            "..",
+            "_",
+            "__",
+            "___",
+            "-",
+            "--",
+            "/",
+            ":",
+            "@",
+            "[",
+            "]",
+            " ",
+            "\n",
+            "é",
+            "latest",
+          ),
+          fc.constantFrom(`@sha256:${HEX}`, "sha512:", HEX, "localhost/", "index.docker.io/", "docker.io/", ":5000"),
+        ),
+      }),
+      { maxLength: 3 },
+    ),
+  })
+  .map(({ start, edits }) =>
+    edits.reduce<string>((text, { at, cut, put }) => text.slice(0, at) + put + text.slice(at + cut), start),
+  );
+
+test("FZ-06: parseReference() agrees with the grammar of distribution/reference on almost-right names", () => {
+  let accepted = 0;
+  fc.assert(
+    fc.property(almostReference, (text) => {
+      let found: string | undefined;
+      try {
+        found = formatReference(parseReference(text));
+      } catch (error) {
+        expect(error).toMatchObject({ code: "reference-invalid" });
+      }
+      expect([text, found]).toEqual([text, model(text) as string]);
+      if (found === undefined) return;
+      accepted++;
+      // What is formatted is read as the same, in the full and in the short form.
+      expect(formatReference(parseReference(found))).toBe(found);
+      expect(formatReference(parseReference(familiarName(found)))).toBe(found);
+    }),
+    { numRuns: 3000 },
+  );
+  expect(accepted).toBeGreaterThan(500);
 });

@@ -79,10 +79,14 @@ export function repositoryName({ domain, path }: Reference): string {
   return `${domain}/${path}`;
 }
 
-/** A full name as a person writes it: `docker.io/library/alpine:latest` is `alpine:latest`. */
+/**
+ * A full name as a person writes it: `docker.io/library/alpine:latest` is `alpine:latest`. One that would mean another
+ * registry without its own stays as it is: `docker.io/quay.io/app` is not quay.io's.
+ */
 export function familiarName(full: string): string {
   if (!full.startsWith("docker.io/")) return full;
   const rest = full.slice("docker.io/".length);
+  if (/^(?:localhost|[^/]*\.[^/]*)\//.test(rest)) return full;
   if (!rest.startsWith("library/")) return rest;
   const short = rest.slice("library/".length);
   return short.includes("/") ? rest : short;

@@ -25,6 +25,8 @@ export interface TestRegistry extends AsyncDisposable {
   readonly uploads: Map<string, Buffer>;
   /** An answer that announces more bytes than these and then closes the connection. Comes by a redirect to another port. */
   cut(bytes: Uint8Array, announced: number): Response;
+  /** An answer that is just these bytes, and then the end of the connection. Comes in the same way. */
+  raw(head: string, bytes: Uint8Array): Response;
 }
 
 /** A registry on loopback that serves what tests put in, and lies, stalls or breaks where they want it to. */
@@ -145,7 +147,9 @@ export function startRegistry(): TestRegistry {
     uploads,
     mischief: undefined,
     cut(bytes, announced) {
-      const head = `HTTP/1.1 200 OK\r\nContent-Length: ${announced}\r\n\r\n`;
+      return registry.raw(`HTTP/1.1 200 OK\r\nContent-Length: ${announced}\r\n\r\n`, bytes);
+    },
+    raw(head, bytes) {
       pending = Buffer.concat([Buffer.from(head), bytes]);
       return new Response(null, { status: 307, headers: { Location: `http://127.0.0.1:${cutter.port}/` } });
     },

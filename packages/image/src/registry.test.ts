@@ -1,5 +1,6 @@
 /** What registries, mirrors and token services may do to us: REG-01 to REG-07, each with what must still work. */
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
+import { randomBytes } from "node:crypto";
 import type { Credentials } from "./auth.ts";
 import { login } from "./login.ts";
 import { pullImage } from "./pull.ts";
@@ -7,7 +8,7 @@ import { pullAllTags } from "./pull-tags.ts";
 import { parseReference } from "./reference.ts";
 import { parseRegistries, type Registries } from "./registries.ts";
 import { openRepository, type RegistryOptions } from "./registry.ts";
-import { makeLayer, publish, putManifest, startRegistry } from "./registry-fixture.ts";
+import { makeLayer, publish, putManifest, serveBlob, startRegistry } from "./registry-fixture.ts";
 import { searchImages } from "./search.ts";
 import { contents, temporaryStore } from "./store-fixture.ts";
 
@@ -150,6 +151,14 @@ describe("settings", () => {
     expect((await lax.manifest("v1")).bytes.length).toBeGreaterThan(0);
   });
 });
+
+test.each(["[:::1]:5/x", "a.b:99999/x", "256.1.1.1/x", "1.2.3.4.5/x"])(
+  "%s is a name and no address, and that is said",
+  async (name) => {
+    const asked = failure(openRepository(parseReference(name), quick).manifest("v1"));
+    expect(await asked).toMatchObject({ code: "registry-name-invalid" });
+  },
+);
 
 describe("tokens", () => {
   test("REG-02: a password goes to a token service on another host only where tokenHosts lists it", async () => {
@@ -338,4 +347,116 @@ describe("searchImages()", () => {
     }
     expect(await failure(searchImages("", quick))).toMatchObject({ code: "search-invalid" });
   });
+});
+
+describe("bodies", () => {
+  const blobOf = (image: ReturnType<typeof publish>) => registry.blobs.get(image.layers[0] ?? "") ?? new Uint8Array();
+  const onLayer = (image: ReturnType<typeof publish>, answer: (request: Request, count: number) => Response) => {
+    registry.mischief = (request, path, count) =>
+      path.endsWith(image.layers[0] ?? "-") ? answer(request, count) : undefined;
+  };
+  const noise = makeLayer([{ path: "noise", content: randomBytes(200_000) }]);
+
+  test("REG-04: where a descriptor says that its blob also lies elsewhere, nobody asks there", async () => {
+    using store = temporaryStore();
+    publish(registry, "t/x:v1", [layer]);
+    const { bytes = new Uint8Array() } = registry.manifests.get("t/x:v1") ?? {};
+    const document = JSON.parse(new TextDecoder().decode(bytes)) as { mediaType: string; layers: object[] };
+    const layers = document.layers.map((each) => ({ ...each, urls: [`http://${mirror.domain}/blob`] }));
+    putManifest(registry, "t/x:v1", document.mediaType, Buffer.from(JSON.stringify({ ...document, layers })));
+    expect((await pullImage(store, `${registry.domain}/t/x:v1`, quick)).status).toBe("downloaded");
+    registry.blobs.clear();
+    using other = temporaryStore();
+    const error = await failure(pullImage(other, `${registry.domain}/t/x:v1`, quick));
+    expect(error).toMatchObject({ code: "registry-image-missing" });
+    expect(mirror.requests).toEqual([]);
+  });
+
+  test("REG-05: a body that ends with its connection is only believed as far as its size and digest go", async () => {
+    using store = temporaryStore();
+    const image = publish(registry, "t/x:v1", [noise]);
+    const blob = blobOf(image);
+    // Neither a length nor chunks: HTTP itself cannot tell that it is short.
+    onLayer(image, (request, count) =>
+      count === 1
+        ? registry.raw("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", blob.subarray(0, 100_000))
+        : serveBlob(request, blob),
+    );
+    expect((await pullImage(store, `${registry.domain}/t/x:v1`, quick)).status).toBe("downloaded");
+    expect(registry.requests.filter((request) => request.endsWith(image.layers[0] ?? "-"))).toHaveLength(2);
+  });
+
+  test("REG-05: a body that is whole and ends with its connection is fine", async () => {
+    using store = temporaryStore();
+    const image = publish(registry, "t/x:v1", [noise]);
+    onLayer(image, () => registry.raw("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", blobOf(image)));
+    expect((await pullImage(store, `${registry.domain}/t/x:v1`, quick)).status).toBe("downloaded");
+  });
+
+  test("REG-05: what Content-Encoding says changes no byte of a blob", async () => {
+    using store = temporaryStore();
+    const image = publish(registry, "t/x:v1", [layer]);
+    onLayer(image, () => new Response(Buffer.from(blobOf(image)), { headers: { "Content-Encoding": "gzip" } }));
+    expect((await pullImage(store, `${registry.domain}/t/x:v1`, quick)).status).toBe("downloaded");
+  });
+
+  test.each<[string, (path: string) => boolean]>([
+    ["manifest", (path) => path.includes("/manifests/")],
+    ["config", (path) => path.endsWith(config)],
+    ["layer", (path) => path.includes("/blobs/") && !path.endsWith(config)],
+  ])("REG-05: a %s without an end is given up soon", async (_, isIt) => {
+    using store = temporaryStore();
+    config = publish(registry, "t/x:v1", [layer]).config;
+    let sent = 0;
+    registry.mischief = (request, path) =>
+      request.method === "GET" && isIt(path)
+        ? new Response(
+            new ReadableStream({
+              pull(controller) {
+                sent += 65536;
+                controller.enqueue(new Uint8Array(65536));
+              },
+            }),
+          )
+        : undefined;
+    const error = await failure(pullImage(store, `${registry.domain}/t/x:v1`, quick));
+    expect(error).toMatchObject({ code: expect.stringMatching(/^(?:registry-answer-too-large|blob-corrupt|layer-)/) });
+    expect(sent).toBeLessThan(64 << 20);
+    expect(contents(store)).toMatchObject({ images: 0, layers: [], rows: 0 });
+  });
+  let config = "";
+
+  test.each<[string, (request: Request, blob: Uint8Array) => Response, boolean]>([
+    ["all of it, with 200", (_, blob) => new Response(Buffer.from(blob)), true],
+    ["just the rest, with 206", serveBlob, true],
+    ["another part, with 206", (_, blob) => part(blob, 5), false],
+    ["a part of no range, with 206", (_, blob) => new Response(Buffer.from(blob), { status: 206 }), false],
+    ["that there is no such part, with 416", () => new Response("", { status: 416 }), false],
+    ["that it is gone, with 404", () => new Response("", { status: 404 }), false],
+  ])("REG-07: asked for the rest of a blob, a registry answers %s", async (_, answer, isFine) => {
+    using store = temporaryStore();
+    const image = publish(registry, "t/x:v1", [noise]);
+    const blob = blobOf(image);
+    onLayer(image, (request, count) =>
+      count === 1 ? registry.cut(blob.subarray(0, 100_000), blob.length) : answer(request, blob),
+    );
+    const result = await pullImage(store, `${registry.domain}/t/x:v1`, quick).catch((error: unknown) => error);
+    if (isFine) expect(result).toMatchObject({ status: "downloaded" });
+    else {
+      expect(result).toMatchObject({
+        code: expect.stringMatching(/^(?:blob-corrupt|blob-range|registry-image-missing)$/),
+      });
+      expect(contents(store)).toMatchObject({ images: 0, layers: [] });
+    }
+    // Whatever it was: a registry that behaves again gives the image.
+    registry.mischief = undefined;
+    expect((await pullImage(store, `${registry.domain}/t/x:v1`, quick)).digest).toBe(image.manifest);
+  });
+
+  function part(blob: Uint8Array, from: number): Response {
+    return new Response(Buffer.from(blob.subarray(from)), {
+      status: 206,
+      headers: { "Content-Range": `bytes ${from}-${blob.length - 1}/${blob.length}` },
+    });
+  }
 });
