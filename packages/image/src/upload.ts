@@ -7,7 +7,7 @@ import { refusal } from "./refusal.ts";
 import type { Session } from "./session.ts";
 
 /** What is sent by one request: of what breaks off, no more than that is sent again. */
-const UPLOAD_CHUNK = 16 << 20;
+const UPLOAD_CHUNK = 8 << 20;
 /** What registries answer that take no parts of blobs, or smaller ones. */
 const NO_CHUNKS = new Set([400, 405, 411, 413, 415, 416, 501]);
 
@@ -28,7 +28,7 @@ export interface Upload {
   readonly source: BlobSource;
   /** Path of another repository of the same registry that has the blob, as far as we know. */
   readonly mountFrom?: string | undefined;
-  /** Bytes sent by one request; 16 MiB when absent. */
+  /** Bytes sent by one request; 8 MiB when absent. */
   readonly chunk?: number | undefined;
   /** Told how many bytes the registry has taken so far. */
   readonly onBytes?: ((bytes: number) => void) | undefined;
