@@ -5,6 +5,7 @@ import { archiveTree } from "./archive.ts";
 import { blobPath, hasBlob } from "./blobs.ts";
 import { type Compression, compress } from "./compress.ts";
 import { type Digest, digestHex, isDigest, quote } from "./digest.ts";
+import { readFile } from "./layer-stream.ts";
 import type { Descriptor } from "./manifest.ts";
 import { type Reference, repositoryName } from "./reference.ts";
 import type { Session } from "./session.ts";
@@ -25,6 +26,8 @@ export interface LayerContext {
   readonly session: Session;
   readonly reference: Reference;
   readonly compression: Compression;
+  /** The image was made here: nobody knows its plain layers by their digests yet. */
+  readonly isLocal: boolean;
   readonly chunk: number | undefined;
   readonly signal: AbortSignal;
   readonly report: (phase: PushPhase, current: number, total: number) => void;
@@ -42,13 +45,14 @@ export interface PushedLayer {
  * @returns What a manifest has to say of it there.
  */
 export async function pushLayer(context: LayerContext, layer: PushedLayer): Promise<Descriptor> {
-  const { store, compression } = context;
+  const { store, compression, isLocal } = context;
   const { descriptor, diffId } = layer;
-  if (hasBlob(store, descriptor.digest)) {
+  const isPlain = descriptor.digest === diffId;
+  if (hasBlob(store, descriptor.digest) && !(isLocal && isPlain && compression !== "none")) {
     await using source = fileSource(descriptor, () => open(blobPath(store, descriptor.digest), "r"));
     return await push(context, layer, descriptor, source);
   }
-  if (descriptor.digest !== diffId) {
+  if (!isPlain) {
     throw new BoxError("blob-missing", `Cannot push layer ${descriptor.digest}: its blob is not here`, {
       hint: "Pull the image again",
     });
@@ -135,7 +139,7 @@ function fileSource({ digest, size }: Descriptor, openFile: () => Promise<FileHa
 }
 
 /**
- * Makes the blob of a layer that is stored as files only, in a file that has no name any more: whatever happens,
+ * Makes the blob of a layer of which only the files or the plain tar are stored, in a file that has no name any more: whatever happens,
  * it goes with its descriptor.
  *
  * @throws {BoxError} `layer-changed` when the files are not what the image says of them.
@@ -151,7 +155,9 @@ async function makeBlob(
     const inner = new Bun.CryptoHasher("sha256");
     let length = 0;
     async function* tar(): AsyncGenerator<Uint8Array> {
-      for await (const chunk of archiveTree(join(layersDirectory(store), digestHex(diffId)))) {
+      const stored = blobPath(store, diffId);
+      const tree = join(layersDirectory(store), digestHex(diffId));
+      for await (const chunk of hasBlob(store, diffId) ? readFile(stored) : archiveTree(tree)) {
         signal.throwIfAborted();
         inner.update(chunk);
         length += chunk.length;

@@ -4,6 +4,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
+import { archiveTree } from "./archive.ts";
+import { writeBlob } from "./blobs.ts";
 import { type Digest, sha256 } from "./digest.ts";
 import { initImage } from "./init.ts";
 import { pullImage } from "./pull.ts";
@@ -151,6 +153,24 @@ describe("what is pushed", () => {
     // What was pushed under that name is what the registry has: nothing to pull.
     expect((await pullImage(store, name, quick)).status).toBe("up-to-date");
     expect(contents(store).ingest).toEqual([]);
+  });
+
+  test("a layer that was made here is compressed just so when its tar is stored, and never one that was pulled", async () => {
+    using store = temporaryStore();
+    const name = `${registry.domain}/t/made:4`;
+    await made(store, name, 1000);
+    const first = await pushImage(store, name, quick);
+    const [layer = ""] = findImage(store, name)?.layers ?? [];
+    const tar: Uint8Array[] = [];
+    for await (const chunk of archiveTree(join(layersDirectory(store), layer))) tar.push(chunk);
+    writeBlob(store, `sha256:${layer}`, Buffer.concat(tar));
+    store.database.run("DELETE FROM pushed_layer");
+    expect(await pushImage(store, name, quick)).toEqual(first);
+
+    await pushImage(store, name, { ...quick, compression: "none" });
+    using elsewhere = temporaryStore();
+    const plain = await pullImage(elsewhere, name, quick);
+    expect((await pushImage(elsewhere, name, quick)).digest).toBe(plain.digest as Digest);
   });
 
   test("--compression none sends the tar as the image's own manifest has it, zstd says so in the manifest", async () => {

@@ -65,7 +65,8 @@ export async function pushImage(store: ImageStore, text: string, options: PushOp
   const { diffIds } = parseConfig(config, manifest.layers.length);
   // First, since it is small: whoever may not push hears of it before layers are made.
   await uploadBlob({ session, reference, source: inMemory(manifest.config.digest, config) });
-  const descriptors = await pushLayers({ store, session, reference }, manifest, diffIds, options);
+  const isLocal = image.kind === "local";
+  const descriptors = await pushLayers({ store, session, reference, isLocal }, manifest, diffIds, options);
   const outgoing = withLayers(bytes, manifest, descriptors);
   const digest = await putManifest(session, reference, manifestType(manifest, bytes), outgoing);
   nameDigest(store, formatReference(reference), image.id, digest);
@@ -111,7 +112,7 @@ async function readManifest(store: ImageStore, id: string): Promise<{ manifest: 
 }
 
 async function pushLayers(
-  context: Pick<LayerContext, "store" | "session" | "reference">,
+  context: Pick<LayerContext, "store" | "session" | "reference" | "isLocal">,
   { layers }: Manifest,
   diffIds: readonly Digest[],
   options: PushOptions,
