@@ -73,9 +73,18 @@ export async function pushLayer(context: LayerContext, layer: PushedLayer): Prom
     }
   }
   const { descriptor: made, file } = await makeBlob(context, layer);
-  if (compression !== "none") remember(store, diffId, compression, made);
-  await using source = fileSource(made, () => Promise.resolve(file));
-  return await push(context, layer, made, source);
+  try {
+    if (compression !== "none") remember(store, diffId, compression, made);
+    return await push(
+      context,
+      layer,
+      made,
+      fileSource(made, () => Promise.resolve(file)),
+    );
+  } finally {
+    // Also when the registry has it, and nobody has read from it.
+    await file.close();
+  }
 }
 
 /** An older version compressed the layer to something else, and the registry does not have that any more. */
