@@ -1,7 +1,14 @@
-/** Extracts the layer `argv[2]` into the new directory `argv[3]`, for run.ts to measure. */
-import { mkdirSync } from "node:fs";
-import { extractLayer } from "../packages/image/src/layer.ts";
+/** Extracts the layer `argv[2]` into the new directory `argv[3]` as a pull does, for run.ts to measure. */
+import { closeSync, fstatSync, mkdirSync, openSync } from "node:fs";
+import { Growth } from "../packages/image/src/layer-growth.ts";
+import { LayerThreads } from "../packages/image/src/layer-threads.ts";
 
 const [, , blob = "", directory = ""] = process.argv;
 mkdirSync(directory);
-await extractLayer({ blob, directory });
+using threads = new LayerThreads();
+const fd = openSync(blob, "r");
+const growth = new Growth();
+growth.reach(fstatSync(fd).size);
+growth.complete();
+await threads.extract({ fd, growth, unpack: { directory } });
+closeSync(fd);

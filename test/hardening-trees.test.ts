@@ -51,8 +51,9 @@ const SECOND = `
   rm -r opt/empty; ln -s /etc opt/empty; rm lib; mkdir lib; printf real > lib/file
   chown 7:7 etc/shadow; chmod 600 etc/shadow; printf more >> var/log/lastlog; mv usr/share/doc/pkg usr/share/doc/renamed
   rm 'etc/café ☃'; printf again > "etc/$(printf 'caf\\351-\\377')"; setfattr -n user.comment -v other usr/bin/su
-  # umoci writes no entry for a directory that only has something changed below it, and we give that one a time of our own.
-  touch usr usr/lib usr/share var var/log
+  # umoci writes no entry for a directory that only has something changed below it, or within the same second, and we
+  # give such a one a time of our own.
+  touch -d '2021-05-06 07:08:09Z' . usr usr/bin usr/lib usr/share usr/share/doc var var/log etc etc/opaque.d opt lib
 `;
 
 /** What one of them says and the other does not, so that a failure shows no ten thousand equal lines. */
