@@ -1,9 +1,11 @@
-import { AT, call, cstr, Fd, isErrno, nodeFs, O, readTextSync } from "@bantubox/ffi";
+import { AT, call, cstr, existsSync, Fd, isErrno, nodeFs, O, readTextSync } from "@bantubox/ffi";
 
 /** One value to be written into one control file. */
 export interface Write {
   readonly path: string;
   readonly value: string;
+  /** Not every kernel has the file, and none is missed where it is not. */
+  readonly isOptional?: boolean;
 }
 
 /** A control file's text without its last newline; undefined when there is no such file or its cgroup is gone. */
@@ -18,8 +20,9 @@ export function readControl(path: string): string | undefined {
 }
 
 /** Writes `value` into a control file that exists, in one write(2): the kernel takes each write as one command. */
-export function writeControl({ path, value }: Write): void {
+export function writeControl({ path, value, isOptional = false }: Write): void {
   const subject = `${JSON.stringify(value)} to ${JSON.stringify(path)}`;
+  if (isOptional && !existsSync(path)) return;
   // Never created: that is EACCES in a cgroup, which would hide that the file is missing.
   using fd = new Fd(call("openat", subject, AT.FDCWD, cstr(path), O.WRONLY | O.CLOEXEC));
   call("write", subject, fd.raw, cstr(value), value.length);

@@ -43,6 +43,47 @@ function isPlainName(name: string): boolean {
   return dot === -1 || !CONTROL_PREFIXES.includes(` ${name.slice(0, dot)} `);
 }
 
+/**
+ * The path of a group as `linux.cgroupsPath` names it, relative to the hierarchies' tops.
+ *
+ * `slice:prefix:name` is systemd's way: the scope `prefix-name.scope` in a slice, whose name tells its parents
+ * (`a-b.slice` lies in `a.slice`).
+ *
+ * @param isSystemd The first form is not a name with colons.
+ * @param id Of the container, for a path that is not given.
+ * @throws {BoxError} `invalid-cgroup-path`
+ */
+export function groupPath(cgroupsPath: string | undefined, id: string, isSystemd: boolean): string {
+  if (isSystemd) return systemdPath(cgroupsPath || `:runtime:${id}`);
+  const parts = (cgroupsPath || id).split("/").filter((part) => part !== "" && part !== ".");
+  const path = parts.join("/");
+  pathParts(path);
+  return path;
+}
+
+function systemdPath(text: string): string {
+  const [slice = "", prefix = "", name = "", ...rest] = text.split(":");
+  const isSlice = slice === "" || slice === "-.slice" || /^[^/-][^/]*\.slice$/.test(slice);
+  if (!isSlice || name === "" || `${prefix}${name}`.includes("/") || rest.length > 0 || slice.includes("--")) {
+    throw new BoxError(
+      "invalid-cgroup-path",
+      `Cannot use cgroup ${JSON.stringify(text)}: it is not of the form "slice:prefix:name"`,
+      { hint: 'Such as "system.slice:runtime:ID"; or leave --systemd-cgroup out' },
+    );
+  }
+  const unit = name.endsWith(".slice") ? name : `${prefix === "" ? "" : `${prefix}-`}${name}.scope`;
+  const path = [...sliceParts(slice === "" ? "system.slice" : slice), unit].join("/");
+  pathParts(path);
+  return path;
+}
+
+/** `a-b.slice` → `a.slice/a-b.slice`; the root slice is the top itself. */
+function sliceParts(slice: string): string[] {
+  if (slice === "-.slice") return [];
+  const words = slice.slice(0, -".slice".length).split("-");
+  return words.map((_, i) => `${words.slice(0, i + 1).join("-")}.slice`);
+}
+
 /** Directory of the group `path` in the hierarchy that has `controller`. */
 export function groupDir(host: CgroupHost, controller: string, path: string): string | undefined {
   const place = host.controllers.get(controller);

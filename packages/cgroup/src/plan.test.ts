@@ -136,6 +136,109 @@ test("planCgroup() on v1 fills cpusets from above, and limits memory before memo
   expect(plan.oomEvents).toBe(`${root}/memory/a/b/memory.oom_control`);
 });
 
+test("planCgroup() on v1 limits everything else that the specification names", () => {
+  const mounts = { ...V1_MOUNTS, "/cpu": "cpu", "/blkio": "blkio", "/net": "net_cls,net_prio", "/rdma": "rdma" };
+  const host = pretend(mounts, {
+    ...V1_FILES,
+    "/cpu/cpu.cfs_quota_us": "-1\n",
+    "/cpu/cpu.rt_runtime_us": "0\n",
+    "/blkio/blkio.bfq.io_serviced": "",
+  });
+  const device = { major: 8, minor: 0 };
+  const plan = planCgroup(host, "a", {
+    memory: { kernel: 4096, kernelTCP: 8192, swappiness: 0, disableOOMKiller: true },
+    cpu: {
+      shares: 512,
+      quota: 9000,
+      period: 10_000,
+      burst: 2000,
+      realtimePeriod: 10_000,
+      realtimeRuntime: 5000,
+      idle: 0,
+    },
+    blockIO: {
+      weight: 500,
+      weightDevice: [{ ...device, weight: 400 }],
+      throttleReadBpsDevice: [{ ...device, rate: 1 }],
+      throttleWriteBpsDevice: [{ ...device, rate: 2 }],
+      throttleReadIOPSDevice: [{ ...device, rate: 3 }],
+      throttleWriteIOPSDevice: [{ ...device, rate: 4 }],
+    },
+    network: { classID: 1_048_577, priorities: [{ name: "lo", priority: 5 }] },
+    rdma: { mlx5_1: { hcaHandles: 3, hcaObjects: 10 } },
+  });
+  expect(lines(plan.writes).filter((line) => !line.startsWith("/cpuset/"))).toEqual([
+    "/memory/a/memory.kmem.tcp.limit_in_bytes = 8192",
+    "/memory/a/memory.swappiness = 0",
+    "/memory/a/memory.oom_control = 1",
+    "/cpu/a/cpu.idle = 0",
+    "/cpu/a/cpu.shares = 512",
+    "/cpu/a/cpu.cfs_period_us = 10000",
+    "/cpu/a/cpu.cfs_quota_us = 9000",
+    "/cpu/a/cpu.cfs_burst_us = 2000",
+    "/cpu/a/cpu.rt_period_us = 10000",
+    "/cpu/a/cpu.rt_runtime_us = 5000",
+    "/blkio/a/blkio.bfq.weight = 500",
+    "/blkio/a/blkio.bfq.weight_device = 8:0 400",
+    "/blkio/a/blkio.throttle.read_bps_device = 8:0 1",
+    "/blkio/a/blkio.throttle.write_bps_device = 8:0 2",
+    "/blkio/a/blkio.throttle.read_iops_device = 8:0 3",
+    "/blkio/a/blkio.throttle.write_iops_device = 8:0 4",
+    "/net/a/net_cls.classid = 1048577",
+    "/net/a/net_prio.ifpriomap = lo 5",
+    "/rdma/a/rdma.max = mlx5_1 hca_handle=3 hca_object=10",
+  ]);
+});
+
+test("planCgroup() on v2 says the same in its own words, or that it cannot", () => {
+  const host = pretend({ "": "2" }, V2_FILES);
+  const device = { major: 8, minor: 0 };
+  const plan = planCgroup(host, "bantubox/one", {
+    cpu: { quota: 9000, burst: 2000, idle: 1, shares: 512 },
+    blockIO: {
+      weightDevice: [{ ...device, weight: 10 }],
+      throttleReadBpsDevice: [{ ...device, rate: 1 }],
+      throttleWriteIOPSDevice: [{ ...device, rate: 0 }],
+    },
+    unified: { "cgroup.max.depth": "2" },
+  });
+  const own = lines(plan.writes).filter((line) => line.startsWith("/bantubox/one/"));
+  expect(own.map((line) => line.slice("/bantubox/one/".length))).toEqual([
+    "cpu.idle = 1",
+    "cpu.max = 9000",
+    "cpu.max.burst = 2000",
+    "io.weight = 8:0 1",
+    "io.max = 8:0 rbps=1",
+    "io.max = 8:0 wiops=max",
+    "cgroup.max.depth = 2",
+  ]);
+  for (const resources of [
+    { memory: { swappiness: 1 } },
+    { memory: { disableOOMKiller: true } },
+    { memory: { kernelTCP: 1 } },
+    { cpu: { realtimeRuntime: 1000 } },
+    { blockIO: { leafWeight: 10 } },
+    { network: { classID: 1 } },
+    { rdma: { mlx5: { hcaObjects: 1 } } },
+  ]) {
+    expect(() => planCgroup(host, "bantubox/one", resources)).toThrow(
+      expect.objectContaining({ code: "cgroup-unavailable" }),
+    );
+  }
+});
+
+test("planUpdate() on v2 takes a limit below what is in use when nobody asks it to look", () => {
+  const host = pretend(
+    { "": "2" },
+    { ...V2_FILES, "/bantubox/one/memory.current": "8192\n", "/bantubox/one/memory.max": "16384\n" },
+  );
+  const own = (resources: LinuxResources): string[] =>
+    lines(planUpdate(host, "bantubox/one", resources)).filter((line) => line.startsWith("/bantubox/one/"));
+  expect(own({ memory: { limit: 4096 } })).toEqual(["/bantubox/one/memory.max = 4096"]);
+  expect(() => own({ memory: { limit: 4096, checkBeforeUpdate: true } })).toThrow("8192 are in use");
+  expect(own({ memory: { swap: 20_480 } })).toEqual(["/bantubox/one/memory.swap.max = 4096"]);
+});
+
 test("planCgroup() on v1 keeps to a parent's cpuset that somebody narrowed", () => {
   const host = pretend(V1_MOUNTS, { ...V1_FILES, "/cpuset/a/cpuset.cpus": "2\n", "/cpuset/a/cpuset.mems": "\n" });
   expect(lines(planCgroup(host, "a/b", {}).writes)).toEqual([

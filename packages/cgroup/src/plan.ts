@@ -2,9 +2,20 @@ import { BoxError, existsSync } from "@bantubox/ffi";
 import { type DeviceRule, parseDevices } from "./devices.ts";
 import { readControl, type Write } from "./file.ts";
 import { type CgroupHost, type ControllerPlace, words } from "./hierarchy.ts";
+import { parseCount, parseLimit } from "./keyed.ts";
 import { groupDirs, pathParts } from "./path.ts";
 import { limitPids } from "./pids.ts";
-import { checkResources, type HugepageLimit, type LinuxResources, parseList } from "./resources.ts";
+import {
+  type BlockIoResources,
+  type CpuResources,
+  checkResources,
+  type HugepageLimit,
+  type LinuxResources,
+  type MemoryResources,
+  type NetworkResources,
+  parseList,
+  type RdmaLimit,
+} from "./resources.ts";
 import { oomEventsFile } from "./stats.ts";
 import { limitBlockIo as limitBlockIoV1 } from "./v1/blkio.ts";
 import { limitCpu as limitCpuV1 } from "./v1/cpu.ts";
@@ -50,6 +61,12 @@ interface Draft {
   readonly writes: Write[];
   /** v2 controllers that limits need, with a limit that needs it. */
   readonly needed: Map<string, string>;
+}
+
+/** Of a group that exists. */
+interface Update {
+  /** v1's memory and swap together, as they are limited now. */
+  readonly swapLimit: number | undefined;
 }
 
 /**
@@ -106,7 +123,8 @@ export function planUpdate(host: CgroupHost, path: string, resources: Omit<Linux
   const parts = pathParts(path);
   const cpuset = host.controllers.get("cpuset");
   const memory = host.controllers.get("memory");
-  addLimits(draft, resources, memory?.version === 1 ? readSwapLimit(`${memory.mount}/${path}`) : undefined);
+  const swapLimit = memory?.version === 1 ? readSwapLimit(`${memory.mount}/${path}`) : undefined;
+  addLimits(draft, resources, { swapLimit });
   if (cpuset?.version === 1) draft.writes.push(...limitCpuset(`${cpuset.mount}/${path}`, resources.cpu ?? {}));
   return [...enableControllers(draft, parts), ...draft.writes];
 }
@@ -120,42 +138,76 @@ export function hasSwapLimit(host: CgroupHost): boolean {
   return existsSync("/proc/swaps");
 }
 
-function addLimits(draft: Draft, resources: LinuxResources, swapLimit?: number): void {
-  checkResources(resources);
+function addLimits(draft: Draft, resources: LinuxResources, update?: Update): void {
+  checkResources(resources, update !== undefined);
+  const { writes } = draft;
+  const { memory, cpu, pids, blockIO, hugepageLimits, network, rdma, unified } = resources;
+  if (memory !== undefined) addMemory(draft, memory, update);
+  if (cpu !== undefined) addCpu(draft, cpu);
+  if (pids?.limit) writes.push(limitPids(`${need(draft, "pids", "processes").mount}/${draft.path}`, pids.limit));
+  if (blockIO !== undefined && Object.values(blockIO).some(isSet)) addBlockIo(draft, blockIO);
+  for (const limit of hugepageLimits ?? []) addHugepages(draft, limit);
+  if (network !== undefined) addNetwork(draft, network);
+  for (const device in rdma) addRdma(draft, device, rdma[device] ?? {});
+  for (const file in unified) addUnified(draft, file, unified[file] ?? "");
+}
+
+function isSet(value: unknown): boolean {
+  return Array.isArray(value) ? value.length > 0 : Boolean(value);
+}
+
+function addMemory(draft: Draft, memory: MemoryResources, update: Update | undefined): void {
   const { host, path, writes } = draft;
-  const { memory, cpu, pids, blockIO, hugepageLimits, unified } = resources;
-  if (memory?.limit || memory?.swap || memory?.reservation) {
-    const { version, mount } = need(draft, "memory", "memory");
-    const dir = `${mount}/${path}`;
-    if (memory.swap && !hasSwapLimit(host)) {
-      const file = version === 1 ? SWAP_FILE_V1 : SWAP_FILE_V2;
-      throw unavailable(
-        "swap",
-        path,
-        `this kernel does not count swap: the cgroup controller "memory" has no "${file}"`,
-      );
-    }
-    writes.push(...(version === 1 ? limitMemoryV1(dir, memory, swapLimit) : limitMemoryV2(dir, memory)));
-    // Before Linux 5.11 a v1 group below ours would not count here unless asked for.
-    if (version === 1 && readControl(`${mount}/memory.use_hierarchy`) === "0") {
-      writes.unshift({ path: `${dir}/memory.use_hierarchy`, value: "1" });
-    }
+  const { limit, swap, reservation, kernelTCP, swappiness, disableOOMKiller } = memory;
+  const only1 = kernelTCP || swappiness !== undefined || disableOOMKiller;
+  if (!limit && !swap && !reservation && !only1) return;
+  const { version, mount } = need(draft, "memory", "memory");
+  const dir = `${mount}/${path}`;
+  if (swap && !hasSwapLimit(host)) {
+    const file = version === 1 ? SWAP_FILE_V1 : SWAP_FILE_V2;
+    throw unavailable("swap", path, `this kernel does not count swap: the cgroup controller "memory" has no "${file}"`);
   }
-  if (cpu?.shares || cpu?.quota || cpu?.period) {
-    const { version, mount } = need(draft, "cpu", cpu.quota || cpu.period ? "CPU time" : "CPU shares");
-    if (version === 1 && (cpu.quota || cpu.period) && !existsSync(`${mount}/cpu.cfs_quota_us`)) {
+  if (version === 2) {
+    if (only1) {
+      const what = kernelTCP ? "kernelTCP" : disableOOMKiller ? "disableOOMKiller" : "swappiness";
+      throw unavailable(`memory.${what}`, path, "v2 of cgroups has nothing like it");
+    }
+    if (update !== undefined && memory.checkBeforeUpdate) checkUsage(dir, limit);
+    const known = limit || (update === undefined ? undefined : parseLimit(readControl(`${dir}/memory.max`)));
+    writes.push(...limitMemoryV2(dir, memory, known || undefined));
+    return;
+  }
+  writes.push(...limitMemoryV1(dir, memory, update?.swapLimit));
+  // Before Linux 5.11 a v1 group below ours would not count here unless asked for.
+  if (readControl(`${mount}/memory.use_hierarchy`) === "0") {
+    writes.unshift({ path: `${dir}/memory.use_hierarchy`, value: "1" });
+  }
+}
+
+/** v1 refuses a limit below what is in use; v2 would kill for it. */
+function checkUsage(dir: string, limit: number | undefined): void {
+  const usage = parseCount(readControl(`${dir}/memory.current`)) ?? 0;
+  if (!limit || limit === -1 || limit >= usage) return;
+  throw new BoxError("cgroup-busy", `Cannot limit memory to ${limit} bytes: ${usage} are in use`);
+}
+
+function addCpu(draft: Draft, cpu: CpuResources): void {
+  const { path, writes } = draft;
+  const { shares, quota, period, burst, idle, realtimePeriod, realtimeRuntime } = cpu;
+  const hasTime = quota || period || burst;
+  const hasRealTime = realtimePeriod || realtimeRuntime;
+  if (shares || hasTime || idle || hasRealTime) {
+    const { version, mount } = need(draft, "cpu", hasTime || hasRealTime ? "CPU time" : "CPU shares");
+    if (version === 1 && hasTime && !existsSync(`${mount}/cpu.cfs_quota_us`)) {
       throw unavailable("CPU time", path, 'the cgroup controller "cpu" of this kernel has no quotas');
+    }
+    if (hasRealTime && (version === 2 || !existsSync(`${mount}/cpu.rt_runtime_us`))) {
+      throw unavailable("real-time CPU", path, 'the cgroup controller "cpu" has no such limit here');
     }
     writes.push(...(version === 1 ? limitCpuV1 : limitCpuV2)(`${mount}/${path}`, cpu));
   }
-  if (cpu?.cpus !== undefined) addCpuset(draft, "cpus", cpu.cpus);
-  if (cpu?.mems !== undefined) addCpuset(draft, "mems", cpu.mems);
-  if (pids?.limit !== undefined) {
-    writes.push(limitPids(`${need(draft, "pids", "processes").mount}/${path}`, pids.limit));
-  }
-  if (blockIO?.weight) addBlockIo(draft, blockIO.weight);
-  for (const limit of hugepageLimits ?? []) addHugepages(draft, limit);
-  for (const file in unified) addUnified(draft, file, unified[file] ?? "");
+  if (cpu.cpus) addCpuset(draft, "cpus", cpu.cpus);
+  if (cpu.mems) addCpuset(draft, "mems", cpu.mems);
 }
 
 /** v1's own writes are made where its empty cpusets are filled; here a list is checked, and v2's written. */
@@ -174,15 +226,15 @@ function addCpuset(draft: Draft, what: "cpus" | "mems", list: string): void {
   if (version === 2) draft.writes.push({ path: `${mount}/${draft.path}/cpuset.${what}`, value: list });
 }
 
-function addBlockIo(draft: Draft, weight: number): void {
+function addBlockIo(draft: Draft, blockIO: BlockIoResources): void {
   const isV1 = draft.host.controllers.has("blkio");
   const { mount } = need(draft, isV1 ? "blkio" : "io", "block I/O");
-  const write = (isV1 ? limitBlockIoV1 : limitBlockIoV2)(mount, `${mount}/${draft.path}`, weight);
-  if (write === undefined) {
-    const state = `the cgroup controller "${isV1 ? "blkio" : "io"}" of this kernel has no weights`;
+  const writes = (isV1 ? limitBlockIoV1 : limitBlockIoV2)(mount, `${mount}/${draft.path}`, blockIO);
+  if (writes === undefined) {
+    const state = `the cgroup controller "${isV1 ? "blkio" : "io"}" of this kernel has no such weights`;
     throw unavailable("block I/O", draft.path, state);
   }
-  draft.writes.push(write);
+  draft.writes.push(...writes);
 }
 
 function addHugepages(draft: Draft, { pageSize, limit }: HugepageLimit): void {
@@ -191,13 +243,36 @@ function addHugepages(draft: Draft, { pageSize, limit }: HugepageLimit): void {
   if (!existsSync(`/sys/kernel/mm/hugepages/hugepages-${Number.parseInt(pageSize, 10) * factor}kB`)) {
     throw unavailable(`huge pages of ${pageSize}`, draft.path, "this host has no pages of that size");
   }
-  const file = `${mount}/${draft.path}/hugetlb.${pageSize}.${version === 1 ? "limit_in_bytes" : "max"}`;
-  draft.writes.push({ path: file, value: String(limit) });
+  const file = `${mount}/${draft.path}/hugetlb.${pageSize}`;
+  const end = version === 1 ? "limit_in_bytes" : "max";
+  const value = limit === -1 && version === 2 ? "max" : String(limit);
+  // Where reservations are counted too, one is refused before a page is missed (Linux 5.7).
+  draft.writes.push({ path: `${file}.${end}`, value }, { path: `${file}.rsvd.${end}`, value, isOptional: true });
+}
+
+function addNetwork(draft: Draft, { classID, priorities = [] }: NetworkResources): void {
+  if (classID) {
+    const { mount } = need(draft, "net_cls", "the class of network packets");
+    draft.writes.push({ path: `${mount}/${draft.path}/net_cls.classid`, value: String(classID) });
+  }
+  for (const { name, priority } of priorities) {
+    const { mount } = need(draft, "net_prio", "the priority of network packets");
+    draft.writes.push({ path: `${mount}/${draft.path}/net_prio.ifpriomap`, value: `${name} ${priority}` });
+  }
+}
+
+function addRdma(draft: Draft, device: string, { hcaHandles, hcaObjects }: RdmaLimit): void {
+  const { mount } = need(draft, "rdma", "RDMA");
+  const handles = hcaHandles === undefined ? "" : ` hca_handle=${hcaHandles}`;
+  const objects = hcaObjects === undefined ? "" : ` hca_object=${hcaObjects}`;
+  draft.writes.push({ path: `${mount}/${draft.path}/rdma.max`, value: `${device}${handles}${objects}` });
 }
 
 function addUnified(draft: Draft, file: string, value: string): void {
   const controller = file.slice(0, file.indexOf("."));
-  const { version, mount } = need(draft, controller, file);
+  const { unified } = draft.host;
+  const place = controller === "cgroup" && unified ? { version: 2, mount: unified } : need(draft, controller, file);
+  const { version, mount } = place;
   if (version === 1) {
     throw unavailable(file, draft.path, `the cgroup controller "${controller}" is a v1 one on this host`);
   }

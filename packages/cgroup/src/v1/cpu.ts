@@ -6,12 +6,20 @@ import type { CpuStats } from "../stats.ts";
 /** A clock tick of cpuacct.stat: USER_HZ is 100 on every architecture of ours. */
 const TICK_NS = 10_000_000;
 
-/** The writes that limit CPU time: the period first, because the kernel checks a quota against it. */
-export function limitCpu(dir: string, { shares, quota, period }: CpuResources): Write[] {
+/** The writes that limit CPU time: the period first, because the kernel checks a quota against it, and a burst against that. */
+export function limitCpu(dir: string, cpu: CpuResources): Write[] {
+  const { shares, quota, period, burst, realtimePeriod, realtimeRuntime, idle } = cpu;
   const writes: Write[] = [];
-  if (shares) writes.push({ path: `${dir}/cpu.shares`, value: String(shares) });
+  if (idle !== undefined) writes.push({ path: `${dir}/cpu.idle`, value: String(idle), isOptional: idle === 0 });
+  // An idle group has no shares to choose.
+  if (shares && !idle) writes.push({ path: `${dir}/cpu.shares`, value: String(shares) });
   if (period) writes.push({ path: `${dir}/cpu.cfs_period_us`, value: String(period) });
   if (quota) writes.push({ path: `${dir}/cpu.cfs_quota_us`, value: String(quota) });
+  if (burst !== undefined) {
+    writes.push({ path: `${dir}/cpu.cfs_burst_us`, value: String(burst), isOptional: burst === 0 });
+  }
+  if (realtimePeriod) writes.push({ path: `${dir}/cpu.rt_period_us`, value: String(realtimePeriod) });
+  if (realtimeRuntime) writes.push({ path: `${dir}/cpu.rt_runtime_us`, value: String(realtimeRuntime) });
   return writes;
 }
 

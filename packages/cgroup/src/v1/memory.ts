@@ -14,7 +14,8 @@ export const SWAP_FILE = "memory.memsw.limit_in_bytes";
  *
  * @param current memsw as it is now; undefined when it is unlimited.
  */
-export function limitMemory(dir: string, { limit, swap, reservation }: MemoryResources, current?: number): Write[] {
+export function limitMemory(dir: string, memory: MemoryResources, current?: number): Write[] {
+  const { limit, swap, reservation, kernelTCP, swappiness, disableOOMKiller } = memory;
   const writes: Write[] = [];
   if (limit) writes.push({ path: `${dir}/memory.limit_in_bytes`, value: String(limit) });
   if (swap) {
@@ -23,6 +24,9 @@ export function limitMemory(dir: string, { limit, swap, reservation }: MemoryRes
     else writes.push(write);
   }
   if (reservation) writes.push({ path: `${dir}/memory.soft_limit_in_bytes`, value: String(reservation) });
+  if (kernelTCP) writes.push({ path: `${dir}/memory.kmem.tcp.limit_in_bytes`, value: String(kernelTCP) });
+  if (swappiness !== undefined) writes.push({ path: `${dir}/memory.swappiness`, value: String(swappiness) });
+  if (disableOOMKiller) writes.push({ path: `${dir}/memory.oom_control`, value: "1" });
   return writes;
 }
 

@@ -4,13 +4,16 @@ import type { CpuResources } from "../resources.ts";
 import type { CpuStats } from "../stats.ts";
 
 /** The writes that limit CPU time. A quota without a period keeps the kernel's 100 ms. */
-export function limitCpu(dir: string, { shares, quota, period }: CpuResources): Write[] {
+export function limitCpu(dir: string, { shares, quota, period, burst, idle }: CpuResources): Write[] {
   const writes: Write[] = [];
-  if (shares) writes.push({ path: `${dir}/cpu.weight`, value: String(weightOfShares(shares)) });
+  if (idle !== undefined) writes.push({ path: `${dir}/cpu.idle`, value: String(idle), isOptional: idle === 0 });
+  // An idle group has no weight to choose.
+  if (shares && !idle) writes.push({ path: `${dir}/cpu.weight`, value: String(weightOfShares(shares)) });
   if (quota || period) {
     const allowance = quota && quota !== -1 ? String(quota) : "max";
     writes.push({ path: `${dir}/cpu.max`, value: period ? `${allowance} ${period}` : allowance });
   }
+  if (burst !== undefined) writes.push({ path: `${dir}/cpu.max.burst`, value: String(burst), isOptional: burst === 0 });
   return writes;
 }
 

@@ -5,11 +5,16 @@ import type { MemoryStats } from "../stats.ts";
 
 export const SWAP_FILE = "memory.swap.max";
 
-/** The writes that limit memory. v2 counts swap apart, so what Docker and OCI count together is split here. */
-export function limitMemory(dir: string, { limit, swap, reservation }: MemoryResources): Write[] {
+/**
+ * The writes that limit memory. v2 counts swap apart, so what Docker and OCI count together is split here.
+ *
+ * @param known The memory limit that `swap` includes.
+ */
+export function limitMemory(dir: string, { limit, swap, reservation }: MemoryResources, known = limit): Write[] {
   const writes: Write[] = [];
   if (limit) writes.push({ path: `${dir}/memory.max`, value: bytes(limit) });
-  if (swap) writes.push({ path: `${dir}/${SWAP_FILE}`, value: swap === -1 ? "max" : String(swap - (limit ?? 0)) });
+  if (swap)
+    writes.push({ path: `${dir}/${SWAP_FILE}`, value: swap === -1 ? "max" : String(Math.max(0, swap - (known ?? 0))) });
   if (reservation) writes.push({ path: `${dir}/memory.low`, value: bytes(reservation) });
   return writes;
 }
