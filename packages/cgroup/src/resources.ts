@@ -84,7 +84,7 @@ interface WeightDevice {
   readonly leafWeight?: number | undefined;
 }
 
-export interface ThrottleDevice {
+interface ThrottleDevice {
   readonly major: number;
   readonly minor: number;
   readonly rate: number;
