@@ -11,15 +11,24 @@
 #define SIGKILL 9
 #define SIGCHLD 17
 
-static long write_map(long pid, const char *name, const char *map, size_t length)
-{
-	char path[48] = "/proc/";
-	size_t at = 6;
-	long fd, error;
+#define PID_BYTES 24
 
-	at += decimal(path + at, (uint64_t)pid);
-	memcpy(path + at, name, strlen(name) + 1);
-	fd = SYS_4(__NR_openat, AT_FDCWD, path, O_WRONLY | O_CLOEXEC, 0);
+/* `/proc/<pid>` of the process, as that /proc names it: this one may be in a PID namespace of its own by now. */
+struct process_path {
+	char text[64];
+	size_t length;
+};
+
+static long open_of(struct process_path *path, const char *name, long flags)
+{
+	memcpy(path->text + path->length, name, strlen(name) + 1);
+	return SYS_4(__NR_openat, AT_FDCWD, path->text, flags | O_CLOEXEC, 0);
+}
+
+static long write_map(struct process_path *path, const char *name, const char *map, size_t length)
+{
+	long fd = open_of(path, name, O_WRONLY), error;
+
 	if (fd < 0)
 		return fd;
 	/* In one write, or the kernel refuses the rest. */
@@ -28,41 +37,62 @@ static long write_map(long pid, const char *name, const char *map, size_t length
 	return error < 0 ? error : 0;
 }
 
-static long open_namespace(long pid)
+/* Tells the parent its name, and waits to be killed. */
+__attribute__((noreturn)) static void be_named(int pipe, long parent)
 {
-	char path[48] = "/proc/";
-	size_t at = 6;
+	char name[PID_BYTES];
+	long n;
 
-	at += decimal(path + at, (uint64_t)pid);
-	memcpy(path + at, "/ns/user", 9);
-	return SYS_4(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	SYS_5(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	n = SYS_4(__NR_readlinkat, AT_FDCWD, "/proc/self", name, sizeof(name));
+	if (n > 0)
+		SYS_3(__NR_write, pipe, name, n);
+	sys_close(pipe);
+	/* Without a name it is of no use, nor if the parent was gone before it could be told to die with it. */
+	while (n > 0 && SYS_0(__NR_getppid) == parent)
+		SYS_5(__NR_ppoll, 0, 0, 0, 0, 0);
+	sys_exit(0);
 }
 
-/* A namespace needs a process to be named by: one that waits to be killed. */
+static long read_name(int pipe, struct process_path *path)
+{
+	long n;
+
+	memcpy(path->text, "/proc/", 6);
+	do
+		n = SYS_3(__NR_read, pipe, path->text + 6, PID_BYTES);
+	while (n == -EINTR);
+	path->length = 6 + (size_t)(n > 0 ? n : 0);
+	return n > 0 ? 0 : -ESRCH;
+}
+
+/* A namespace needs a process to be named by. */
 long user_namespace(const char *uids, size_t uid_length, const char *gids, size_t gid_length)
 {
 	struct clone_args args = {.flags = CLONE_NEWUSER, .exit_signal = SIGCHLD};
-	long parent = SYS_0(__NR_getpid);
-	long pid = SYS_2(__NR_clone3, &args, sizeof(args));
-	long result;
+	struct process_path path;
+	int pipe[2];
+	long result = SYS_2(__NR_pipe2, pipe, O_CLOEXEC), parent = SYS_0(__NR_getpid), pid;
 
-	if (pid == 0) {
-		SYS_5(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-		/* 0: the parent is in no PID namespace of ours, as init's own is. Else it has gone before the line above. */
-		result = SYS_0(__NR_getppid);
-		while (result == parent || !result)
-			SYS_5(__NR_ppoll, 0, 0, 0, 0, 0);
-		sys_exit(0);
+	if (result < 0)
+		return result;
+	pid = SYS_2(__NR_clone3, &args, sizeof(args));
+	if (pid == 0)
+		be_named(pipe[1], parent);
+	/* Or the end of a process that has no name to tell would not be seen. */
+	sys_close(pipe[1]);
+	result = pid < 0 ? pid : read_name(pipe[0], &path);
+	if (!result)
+		result = write_map(&path, "/uid_map", uids, uid_length);
+	if (!result)
+		result = write_map(&path, "/gid_map", gids, gid_length);
+	if (!result)
+		result = open_of(&path, "/ns/user", O_RDONLY);
+	sys_close(pipe[0]);
+	if (pid > 0) {
+		SYS_2(__NR_kill, pid, SIGKILL);
+		while (SYS_4(__NR_wait4, pid, 0, __WALL, 0) == -EINTR)
+			;
 	}
-	if (pid < 0)
-		return pid;
-	result = write_map(pid, "/uid_map", uids, uid_length);
-	if (!result)
-		result = write_map(pid, "/gid_map", gids, gid_length);
-	if (!result)
-		result = open_namespace(pid);
-	SYS_2(__NR_kill, pid, SIGKILL);
-	while (SYS_4(__NR_wait4, pid, 0, __WALL, 0) == -EINTR)
-		;
 	return result;
 }

@@ -21,6 +21,7 @@ import { type NetworkSetup, setUpNetwork } from "./network.ts";
 import { protectPaths, writeProc } from "./paths.ts";
 import { changeRoot, enterRoot, mountRoot, openBundle, type RootFs } from "./rootfs.ts";
 import { setScheduling } from "./scheduling.ts";
+import { learnPid, type SeccompListener } from "./seccomp/listener.ts";
 import type { Linux, Process, Spec } from "./spec.ts";
 import { openPty, type Streams, takeTerminal, useInherited, usePipes, usePty } from "./stdio.ts";
 import { sysctlFile, sysctlNamespace } from "./sysctl.ts";
@@ -39,6 +40,8 @@ export interface ChildContext {
   readonly hostSocket: Reg | undefined;
   readonly streams: Streams;
   readonly filter: SeccompFilter | undefined;
+  /** Who answers what the filter asks about. */
+  readonly listener?: SeccompListener | undefined;
   /** PID 1 is a reaper of ours, and the command its child. */
   readonly init: boolean;
   /** Adds steps when everything is mounted and the root not yet entered: the place of createRuntime's and createContainer's hooks. */
@@ -64,6 +67,7 @@ export function compileChild(build: Build, context: ChildContext): void {
   compileNetwork(build, context);
   setSysctls(build, spec, (file) => !isMapped || sysctlNamespace(file) !== "uts");
   setLabels(build, process);
+  if (context.listener !== undefined) learnPid(steps, context.listener);
   if (!isMapped && hasNamespace(linux, "mount")) mountRoot(build, context.root);
   mountAll(build, context, rules, opened);
   if (streams.kind === "pty") {
@@ -81,9 +85,18 @@ export function compileChild(build: Build, context: ChildContext): void {
   if (spec.domainname)
     steps.sys("setdomainname", spec.domainname, Buffer.byteLength(spec.domainname)).tag(TAG.HOSTNAME);
   takeTerminal(steps, streams.kind === "pty");
-  becomeUser(build, steps, process, context.filter);
-  if (context.init) runUnderInit(build, context);
-  else execute(build, steps, process, context.ending);
+  finish(build, context);
+}
+
+/** Becomes the user, and the command. */
+function finish(build: Build, context: ChildContext): void {
+  const { child: steps } = build;
+  const { filter, listener, init, ending, spec } = context;
+  const { process } = spec;
+  const isLast = process.noNewPrivileges === true && listener === undefined && !init;
+  becomeUser(build, steps, process, isLast ? undefined : filter, listener);
+  if (init) runUnderInit(build, context);
+  else execute(build, steps, process, isLast ? { ...ending, filter } : ending);
 }
 
 /** It dies with whoever makes it, until its start is on record, and nobody else's ptrace reaches it. */

@@ -10,6 +10,7 @@ import { isStaged, namespaceFlags } from "./namespaces.ts";
 import type { NetworkSetup } from "./network.ts";
 import { FIFO, RECORD } from "./records.ts";
 import type { RootFs } from "./rootfs.ts";
+import { connectListener, type SeccompListener } from "./seccomp/listener.ts";
 import type { Spec } from "./spec.ts";
 import { closeContainerEnds, makePipes, monitorFlags, type Pipes, type Stdio, streamsOf } from "./stdio.ts";
 import { TAG } from "./tags.ts";
@@ -70,11 +71,12 @@ export function compileOci(context: OciContext): Uint8Array<ArrayBuffer> {
     forward: true,
   };
   const stays = mode === "foreground";
-  const { registers, pipes } = prepare(build, context, stays ? stdio : undefined);
+  const { registers, pipes, listener } = prepare(build, context, stays ? stdio : undefined);
   const terminal = stays ? undefined : registers.console;
   compileChild(build, {
     ...context,
     hostSocket: undefined,
+    listener,
     init: false,
     streams: stays ? streamsOf(stdio, pipes) : stdio.tty ? { kind: "pty", socket: terminal } : { kind: "inherited" },
     beforePivot: () => meetParent(build, context),
@@ -102,7 +104,11 @@ export function compileOci(context: OciContext): Uint8Array<ArrayBuffer> {
 }
 
 /** On the host, before there is a child. */
-function prepare(build: Build, context: OciContext, stdio: Stdio | undefined): { registers: Registers; pipes: Pipes } {
+function prepare(
+  build: Build,
+  context: OciContext,
+  stdio: Stdio | undefined,
+): { registers: Registers; pipes: Pipes; listener: SeccompListener | undefined } {
   const { plan } = build;
   const steps = plan.prepare;
   const directory = plan.register();
@@ -128,6 +134,7 @@ function prepare(build: Build, context: OciContext, stdio: Stdio | undefined): {
   delegateCgroup(build, context.cgroup, context.spec);
   const { consoleSocket } = context;
   const terminal = consoleSocket === undefined ? undefined : connectSocket(build, steps, consoleSocket, TAG.CONSOLE);
+  const listener = connectListener(build, context.spec.linux.seccomp, stateOf(context));
   const pipes =
     stdio === undefined ? { stdin: undefined, stdout: undefined, stderr: undefined } : makePipes(build, stdio);
   steps.sys("chdir", context.bundle).tag(TAG.STATE);
@@ -137,7 +144,7 @@ function prepare(build: Build, context: OciContext, stdio: Stdio | undefined): {
     .into(pid)
     .tag(TAG.STATE);
   if (intoCgroup !== undefined) plan.parent.sys("close", intoCgroup);
-  return { registers: { directory, pid, fifo, console: terminal }, pipes };
+  return { registers: { directory, pid, fifo, console: terminal }, pipes, listener };
 }
 
 /** In the child, when all is mounted: createRuntime's hooks find it so, and createContainer's are its own. */

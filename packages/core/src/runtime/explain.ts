@@ -60,6 +60,10 @@ function wordsOf(
           message: `Cannot use "/dev/null": ${error === "ENOENT" ? error : "it is not the device of that name"}`,
         };
       }
+      if (step.name === "checkType") {
+        const path = readStep(plan, index - 1).args[1];
+        return { code: "device-exists", message: `Cannot make the device "${path}": something else is there` };
+      }
       return explainMount(step, error, targetOf(plan, index));
     case TAG.SYSCTL:
     case TAG.APPARMOR:
@@ -78,7 +82,24 @@ function wordsOf(
       return { message: `Cannot become user ${spec?.process.user.uid ?? "?"}: ${error}` };
     case TAG.CAPABILITY:
       return { message: `Cannot set the container's capabilities: ${error}` };
+    case TAG.SCHEDULING:
+      return { message: `Cannot set how the process is scheduled (${step.name}): ${error}` };
+    case TAG.USERNS:
+      return explainUsers(step, error);
+    case TAG.TIME:
+      return { message: `Cannot set the offsets of the time namespace: ${error}` };
+    case TAG.IDMAP:
+      return {
+        message: `Cannot map the owners of a mount: ${error}`,
+        hint: error === "EINVAL" ? "Its file system may not know idmapped mounts" : undefined,
+      };
+    case TAG.LISTENER:
+      return { message: `Cannot hand the seccomp filter to its listener (${step.name}): ${error}` };
     case TAG.JOIN:
+      if (step.name === "openat" || readStep(plan, index - 1).name === "openat") {
+        const path = strings(step) || strings(readStep(plan, index - 1));
+        return { message: `Cannot join the namespace ${path}: ${error}` };
+      }
       return {
         code: "container-not-running",
         message: `Cannot enter the container: ${error === "ESRCH" ? "it has ended" : error}`,
@@ -88,6 +109,19 @@ function wordsOf(
     default:
       return { message: `Cannot ${step.name} ${strings(step)}: ${error}` };
   }
+}
+
+function explainUsers({ name }: ReadStep, error: string): Words {
+  if (name === "userNamespace") {
+    const hint =
+      error === "ENOSPC"
+        ? "No more may be made: see /proc/sys/user/max_user_namespaces"
+        : error === "EINVAL"
+          ? "Its maps must not overlap, and the kernel must have CONFIG_USER_NS"
+          : undefined;
+    return { message: `Cannot make the container's user namespace: ${error}`, hint };
+  }
+  return { message: `Cannot become root of the user namespace (${name}): ${error}` };
 }
 
 /** The builtin tells "its interpreter is missing" from "it is not there" with ELIBACC. */

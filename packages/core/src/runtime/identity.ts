@@ -1,6 +1,7 @@
 import { BoxError, ERRNO, PR, type Reg, RLIMIT, type Steps } from "@bantubox/ffi";
 import type { Build } from "./build.ts";
 import { capabilitySet } from "./capabilities.ts";
+import { type SeccompListener, sendListener } from "./seccomp/listener.ts";
 import type { Capabilities, Process, Rlimit } from "./spec.ts";
 import { TAG } from "./tags.ts";
 
@@ -51,7 +52,13 @@ function writeLimit(words: Uint32Array, at: number, value: number): void {
  *
  * @see https://man7.org/linux/man-pages/man7/capabilities.7.html
  */
-export function becomeUser(build: Build, steps: Steps, process: Process, filter: SeccompFilter | undefined): void {
+export function becomeUser(
+  build: Build,
+  steps: Steps,
+  process: Process,
+  filter: SeccompFilter | undefined,
+  listener?: SeccompListener,
+): void {
   const { plan } = build;
   const { user, capabilities, noNewPrivileges } = process;
   // A session keyring of its own, so that the host's keys are not the container's. Kernels without keys have no need.
@@ -60,7 +67,7 @@ export function becomeUser(build: Build, steps: Steps, process: Process, filter:
     const bounding = capabilitySet(capabilities.bounding);
     steps.builtin("dropBounding", bounding.lo, bounding.hi).tag(TAG.CAPABILITY);
   }
-  if (!noNewPrivileges) installFilter(build, steps, filter);
+  if (!noNewPrivileges) installFilter(build, steps, filter, listener);
   const groups = user.additionalGids ?? [];
   const list = new Uint32Array(new ArrayBuffer(groups.length * 4));
   list.set(groups);
@@ -72,7 +79,7 @@ export function becomeUser(build: Build, steps: Steps, process: Process, filter:
   if (capabilities !== undefined) setCapabilities(build, steps, capabilities);
   if (noNewPrivileges) {
     steps.sys("prctl", PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0).tag(TAG.CAPABILITY);
-    installFilter(build, steps, filter);
+    installFilter(build, steps, filter, listener);
   }
 }
 
@@ -94,13 +101,21 @@ function setCapabilities({ plan }: Build, steps: Steps, sets: Capabilities): voi
   }
 }
 
-function installFilter({ plan }: Build, steps: Steps, filter: SeccompFilter | undefined): void {
+function installFilter(
+  { plan, scratch }: Build,
+  steps: Steps,
+  filter: SeccompFilter | undefined,
+  listener?: SeccompListener,
+): void {
   if (filter === undefined) return;
   // struct sock_fprog: u16 length in instructions, then the address.
   const program = plan.space(16);
   plan.write16(program, 0, filter.program.length / 8);
   plan.pointer(program, 8, plan.bytes(filter.program));
   steps.sys("seccomp", SECCOMP_SET_MODE_FILTER, filter.flags, program).tag(TAG.SECCOMP);
+  if (listener === undefined) return;
+  steps.into(scratch);
+  sendListener(steps, listener, scratch);
 }
 
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -113,6 +128,8 @@ export interface Ending {
   readonly fifo?: Reg;
   /** Adds steps right before the command: startContainer's hooks. */
   readonly beforeExec?: (build: Build, steps: Steps) => void;
+  /** Installed last of all, by a process that has no_new_privs: it need not allow what comes before. */
+  readonly filter?: SeccompFilter | undefined;
 }
 
 /**
@@ -138,6 +155,7 @@ export function execute(build: Build, steps: Steps, process: Process, ending: En
   steps.sys("close_range", 3 + preserved, 0xffffffff, CLOSE_RANGE_CLOEXEC);
   if (fifo !== undefined) steps.builtin("hold", fifo).tag(TAG.STATE);
   beforeExec?.(build, steps);
+  installFilter(build, steps, ending.filter);
   steps.builtin("exec", candidates, argv, plan.strings(process.env)).tag(TAG.EXEC);
 }
 

@@ -23,4 +23,5 @@ export const TAG = {
   USERNS: 21,
   TIME: 22,
   IDMAP: 23,
+  LISTENER: 24,
 } as const;

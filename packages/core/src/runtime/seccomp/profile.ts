@@ -57,14 +57,18 @@ const ACTIONS: Readonly<Record<string, number>> = {
   SCMP_ACT_NOTIFY: RET.USER_NOTIF,
 };
 
+const TSYNC = 1;
+const NEW_LISTENER = 8;
+/** Has a meaning for listeners only, and is refused without one. */
+const WAIT_KILLABLE_RECV = 32;
+
 /** SECCOMP_FILTER_FLAG_* of <linux/seccomp.h>. */
 const FLAGS: Readonly<Record<string, number>> = {
-  SECCOMP_FILTER_FLAG_TSYNC: 1,
+  SECCOMP_FILTER_FLAG_TSYNC: TSYNC,
   SECCOMP_FILTER_FLAG_LOG: 2,
   SECCOMP_FILTER_FLAG_SPEC_ALLOW: 4,
-  SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: 32,
+  SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: WAIT_KILLABLE_RECV,
 };
-const NEW_LISTENER = 8;
 
 const EPERM = 1;
 const MAX_ERRNO = 4095;
@@ -102,8 +106,14 @@ export function seccompFlags(profile: LinuxSeccomp): number {
     if (flag === undefined) throw profileError(`"${name}" is not a flag`);
     flags |= flag;
   }
-  if (profile.syscalls?.some((rule) => rule.action === "SCMP_ACT_NOTIFY")) flags |= NEW_LISTENER;
-  return flags;
+  // The process that installs it has one thread, and the kernel will not have TSYNC with a listener.
+  if (notifies(profile)) return (flags & ~TSYNC) | NEW_LISTENER;
+  return flags & ~WAIT_KILLABLE_RECV;
+}
+
+/** Whether somebody is asked about calls. */
+export function notifies({ syscalls = [] }: LinuxSeccomp): boolean {
+  return syscalls.some(({ action }) => action === "SCMP_ACT_NOTIFY");
 }
 
 export function profileError(state: string, cause?: unknown): BoxError {
