@@ -98,8 +98,6 @@ export interface SettledCapabilities {
   /** Names that the kernel's headers have not, and those that cannot be granted; each once. */
   readonly unknown: readonly string[];
   readonly denied: readonly string[];
-  /** Names that another set would need to have too. */
-  readonly unfit: readonly string[];
 }
 
 /**
@@ -115,15 +113,14 @@ export function settleCapabilities(
 ): SettledCapabilities {
   const unknown = new Set<string>();
   const denied = new Set<string>();
-  const unfit = new Set<string>();
   const keep = (names: readonly string[], allowed: CapabilitySet): string[] => {
     const kept: string[] = [];
     for (const name of names) {
       const bit = capabilityBit(name);
       if (bit < 0) unknown.add(name);
       else if (!hasBit(bounding, bit)) denied.add(name);
-      else if (!hasBit(allowed, bit)) unfit.add(name);
-      else kept.push(name);
+      // What another set would need to have too goes without a word: runc's own default configuration has it so.
+      else if (hasBit(allowed, bit)) kept.push(name);
     }
     return kept;
   };
@@ -138,7 +135,7 @@ export function settleCapabilities(
     effective: keep(asked.effective, capabilitySet(permitted)),
     ambient: keep(asked.ambient, ambient),
   };
-  return { capabilities, unknown: [...unknown], denied: [...denied], unfit: [...unfit] };
+  return { capabilities, unknown: [...unknown], denied: [...denied] };
 }
 
 /** The names in `set`, with `CAP_`, in the order of their bits; bits without a name are left out. */

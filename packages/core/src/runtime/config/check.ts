@@ -97,12 +97,9 @@ function checkHostMounts({ process, mounts, root, linux }: Spec, warnings: strin
 }
 
 function settle(asked: Capabilities, bounding: CapabilitySet | undefined, warnings: string[]): Capabilities {
-  const { capabilities, unknown, denied, unfit } = settleCapabilities(asked, bounding);
+  const { capabilities, unknown, denied } = settleCapabilities(asked, bounding);
   if (unknown.length > 0) warnings.push(`No capability has the name ${unknown.map((name) => `"${name}"`).join(", ")}`);
   if (denied.length > 0) warnings.push(`This host cannot grant ${denied.join(", ")}: left out`);
-  if (unfit.length > 0) {
-    warnings.push(`What one set of capabilities has, another it depends on lacks: ${unfit.join(", ")} left out`);
-  }
   return capabilities;
 }
 

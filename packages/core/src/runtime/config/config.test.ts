@@ -216,7 +216,6 @@ describe("checkConfig()", () => {
     expect(warnings).toEqual([
       'No capability has the name "CAP_MADE_UP"',
       "This host cannot grant CAP_SYS_ADMIN: left out",
-      "What one set of capabilities has, another it depends on lacks: CAP_CHOWN left out",
       "process.apparmorProfile is left out: AppArmor is not enabled on this host",
       "process.selinuxLabel is left out: SELinux is not enabled on this host",
     ]);
