@@ -1,6 +1,15 @@
 /** What config.json asks for, as a container sees it: run by bb-oci, on this kernel. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { makeBusybox, missing, run } from "./harness.ts";
@@ -51,10 +60,13 @@ function without(config: Config, type: string): void {
 describe("namespaces", () => {
   test("of users: maps, a root that is nobody on the host, devices of the host", async () => {
     const root = await ownRoot(100_000);
-    const text = await output("id -u; cat /proc/self/uid_map; touch /made; cat /dev/null; ls -l /dev/zero", (config) => {
-      mapUsers(config);
-      config.root = { path: root, readonly: false };
-    });
+    const text = await output(
+      "id -u; cat /proc/self/uid_map; touch /made; cat /dev/null; ls -l /dev/zero",
+      (config) => {
+        mapUsers(config);
+        config.root = { path: root, readonly: false };
+      },
+    );
     expect(text).toMatch(/^0\n\s+0\s+100000\s+65536\n.*1, +5 .*\/dev\/zero$/s);
     expect((await run(["stat", "-c", "%u:%g", join(root, "made")])).stdout.trim()).toBe("100000:100000");
   });
@@ -92,7 +104,7 @@ describe("namespaces", () => {
       expect(text.split("\n")[0]).toBe(link);
       expect(Number(text.split("\n")[1])).toBeGreaterThanOrEqual(2);
     } finally {
-      holder.kill();
+      holder.kill("SIGKILL");
       await holder.exited;
     }
   });
@@ -205,9 +217,12 @@ describe("mounts", () => {
 
   test("of cgroups show the container's own group, with a namespace and without", async () => {
     for (const hasNamespace of [true, false]) {
-      const text = await output("cat /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs 2>/dev/null | sort -un | head -1", (config) => {
-        if (!hasNamespace) without(config, "cgroup");
-      });
+      const text = await output(
+        "cat /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs 2>/dev/null | sort -un | head -1",
+        (config) => {
+          if (!hasNamespace) without(config, "cgroup");
+        },
+      );
       expect(text).toBe("1");
     }
   });
@@ -234,6 +249,25 @@ describe("mounts", () => {
     expect(existsSync("/sys/fs/cgroup/pids/bb-test-never")).toBe(false);
     expect(existsSync(runtime.root) ? readdirSync(runtime.root) : []).toEqual([]);
   });
+});
+
+test("network devices move in with their addresses, under another name", async () => {
+  const [name, peer] = [`bbt${process.pid % 100_000}`, `bbp${process.pid % 100_000}`];
+  await run(["ip", "link", "add", name, "type", "veth", "peer", "name", peer]);
+  try {
+    await run(["ip", "address", "add", "192.0.2.7/24", "dev", name]);
+    const text = await output("ip -4 address show; ip link show inner0", (config) => {
+      config.linux["netDevices"] = { [name]: { name: "inner0" } };
+    });
+    expect(text).toContain("inet 192.0.2.7/24");
+    expect(text).toMatch(/inner0.*<[^>]*UP/);
+    const { code, stderr } = await result("true", (config) => {
+      config.linux["netDevices"] = { nowhere0: {} };
+    });
+    expect([code === 0, stderr]).toEqual([false, expect.stringContaining("nowhere0")]);
+  } finally {
+    await run(["ip", "link", "delete", peer]);
+  }
 });
 
 describe("devices", () => {
@@ -349,7 +383,13 @@ describe("the process", () => {
   test("gets what can be had of its capabilities, and a warning for the rest", async () => {
     const bundle = await runtime.bundle(["grep", "Cap", "/proc/self/status"], (config) => {
       const names = ["CAP_CHOWN", "CAP_NO_SUCH"];
-      config.process["capabilities"] = { bounding: names, permitted: names, effective: names, inheritable: names, ambient: names };
+      config.process["capabilities"] = {
+        bounding: names,
+        permitted: names,
+        effective: names,
+        inheritable: names,
+        ambient: names,
+      };
     });
     const { code, stdout, stderr } = await runtime.oci(["run", "--bundle", bundle, runtime.id()]);
     expect(code).toBe(0);
@@ -372,7 +412,10 @@ describe("resources", () => {
     const id = runtime.id();
     await runtime.ok(["create", "--bundle", bundle, id]);
     const read = (...names: readonly string[]): string | undefined =>
-      names.map((name) => `/sys/fs/cgroup${name}`).filter(existsSync).map((path) => readFileSync(path, "utf8").trim())[0];
+      names
+        .map((name) => `/sys/fs/cgroup${name}`)
+        .filter(existsSync)
+        .map((path) => readFileSync(path, "utf8").trim())[0];
     const of = (controller: string, v1: string, v2: string): string | undefined =>
       read(`/${controller}${cgroupsPath}/${v1}`, `${cgroupsPath}/${v2}`);
     expect(of("memory", "memory.limit_in_bytes", "memory.max")).toBe(String(64 << 20));
@@ -384,16 +427,19 @@ describe("resources", () => {
   });
 
   test("let devices be opened only by the rules' order, and those that every container has", async () => {
-    const text = await output("for d in fuse null full; do (exec 3< /dev/$d) 2>/dev/null && echo $d; done", (config) => {
-      config.linux["devices"] = [{ type: "c", path: "/dev/fuse", major: 10, minor: 229 }];
-      config.linux["resources"] = {
-        devices: [
-          { allow: false, access: "rwm" },
-          { allow: true, type: "c", major: 10, access: "rwm" },
-          { allow: false, type: "c", major: 10, minor: 229, access: "rwm" },
-        ],
-      };
-    });
+    const text = await output(
+      "for d in fuse null full; do (exec 3< /dev/$d) 2>/dev/null && echo $d; done",
+      (config) => {
+        config.linux["devices"] = [{ type: "c", path: "/dev/fuse", major: 10, minor: 229 }];
+        config.linux["resources"] = {
+          devices: [
+            { allow: false, access: "rwm" },
+            { allow: true, type: "c", major: 10, access: "rwm" },
+            { allow: false, type: "c", major: 10, minor: 229, access: "rwm" },
+          ],
+        };
+      },
+    );
     expect(text.split("\n")).toEqual(["null", "full"]);
   });
 });

@@ -1,6 +1,6 @@
 import type { CgroupHost, CgroupPlan } from "@bantubox/cgroup";
 import { AT, ERRNO, MS, O, PR, type Reg, S_IF, SECTION, SIGNALS, type Steps, TIOC } from "@bantubox/ffi";
-import { QUIET_SYSCTLS } from "@bantubox/net";
+import { type MovePlan, QUIET_SYSCTLS } from "@bantubox/net";
 import { isBind, type OpenedBinds, openBinds } from "./binds.ts";
 import { type Build, isolateMounts } from "./build.ts";
 import { joinV1, leaveCgroupNamespace } from "./cgroups.ts";
@@ -17,7 +17,7 @@ import {
   leaveStage,
   openOwnUsers,
 } from "./namespaces.ts";
-import { type NetworkSetup, setUpNetwork } from "./network.ts";
+import { type NetworkSetup, setUpNetwork, takeLinks } from "./network.ts";
 import { protectPaths, writeProc } from "./paths.ts";
 import { changeRoot, enterRoot, mountRoot, openBundle, type RootFs } from "./rootfs.ts";
 import { setScheduling } from "./scheduling.ts";
@@ -38,6 +38,8 @@ export interface ChildContext {
   readonly network: NetworkSetup;
   /** As `openHostSocket` returned it. */
   readonly hostSocket: Reg | undefined;
+  /** The host's links that become the container's; they need a `hostSocket`. */
+  readonly links?: MovePlan | undefined;
   readonly streams: Streams;
   readonly filter: SeccompFilter | undefined;
   /** Who answers what the filter asks about. */
@@ -258,10 +260,9 @@ function finishMounts(build: Build, context: ChildContext, aside: string | Reg):
   });
 }
 
-function compileNetwork(build: Build, { spec: { linux }, network, hostSocket }: ChildContext): void {
+function compileNetwork(build: Build, context: ChildContext): void {
   const { child: steps } = build;
-  // A stage has joined what there was to join.
-  if (isStaged(linux) && network.kind === "join") return;
+  const { spec, network, hostSocket, links } = context;
   if (network.kind === "veth") {
     for (const [path, value] of QUIET_SYSCTLS) {
       steps
@@ -270,7 +271,10 @@ function compileNetwork(build: Build, { spec: { linux }, network, hostSocket }: 
         .tag(TAG.NETWORK);
     }
   }
-  setUpNetwork(build, network, hostSocket);
+  // A stage has joined what there was to join.
+  const isJoined = isStaged(spec.linux) && network.kind === "join";
+  if (!isJoined) setUpNetwork(build, network, hostSocket);
+  if (links !== undefined && hostSocket !== undefined) takeLinks(build, links, hostSocket);
 }
 
 /** --init: the child stays as a reaper, and its first child, pid 2 of the namespace, is the command. */

@@ -7,7 +7,7 @@ import { delegateCgroup } from "./delegate.ts";
 import { type HookState, runHooks } from "./hooks.ts";
 import type { SeccompFilter } from "./identity.ts";
 import { isStaged, namespaceFlags } from "./namespaces.ts";
-import type { NetworkSetup } from "./network.ts";
+import { linksOf, type NetworkSetup, openHostSocket } from "./network.ts";
 import { FIFO, RECORD } from "./records.ts";
 import type { RootFs } from "./rootfs.ts";
 import { connectListener, type SeccompListener } from "./seccomp/listener.ts";
@@ -71,11 +71,14 @@ export function compileOci(context: OciContext): Uint8Array<ArrayBuffer> {
     forward: true,
   };
   const stays = mode === "foreground";
+  const links = linksOf(spec);
+  const hostSocket = openHostSocket(build, context.network, links);
   const { registers, pipes, listener } = prepare(build, context, stays ? stdio : undefined);
   const terminal = stays ? undefined : registers.console;
   compileChild(build, {
     ...context,
-    hostSocket: undefined,
+    hostSocket,
+    links,
     listener,
     init: false,
     streams: stays ? streamsOf(stdio, pipes) : stdio.tty ? { kind: "pty", socket: terminal } : { kind: "inherited" },

@@ -1,5 +1,5 @@
 import { AT, CLONE, O, type Reg, type Steps } from "@bantubox/ffi";
-import { planLoopback, type VethPlan } from "@bantubox/net";
+import { type MovePlan, planLoopback, planMoves, type VethPlan } from "@bantubox/net";
 import type { Build } from "./build.ts";
 import type { Spec } from "./spec.ts";
 import { TAG } from "./tags.ts";
@@ -34,8 +34,8 @@ export function networkOf({ linux: { namespaces } }: Spec): NetworkSetup {
  * In PREPARE: a socket of the host's namespace, with which the child makes its
  * pair. The peer is born inside: moving a device costs tens of milliseconds.
  */
-export function openHostSocket(build: Build, setup: NetworkSetup): Reg | undefined {
-  if (setup.kind !== "veth") return undefined;
+export function openHostSocket(build: Build, setup: NetworkSetup, links?: MovePlan): Reg | undefined {
+  if (setup.kind !== "veth" && links === undefined) return undefined;
   const socket = build.plan.register();
   addSocket(build, build.plan.prepare, socket);
   return socket;
@@ -54,22 +54,42 @@ export function setUpNetwork(build: Build, setup: NetworkSetup, hostSocket: Reg 
   }
   if (setup.kind === "host") return;
   if (setup.kind === "veth" && hostSocket !== undefined) {
-    const { host } = setup.veth;
-    steps
-      .sys("openat", AT.FDCWD, "/proc/self/ns/net", O.RDONLY | O.CLOEXEC)
-      .into(scratch)
-      .tag(TAG.NETWORK);
-    // The message names the namespace by a number that was fixed when it was built.
-    steps.sys("dup3", scratch, NETNS_FD, O.CLOEXEC).tag(TAG.NETWORK);
-    steps.builtin("netlink", hostSocket, plan.bytes(host), host.length, countMessages(host)).tag(TAG.NETWORK);
-    steps.sys("close", NETNS_FD);
-    steps.sys("close", scratch);
+    sendFromHost(build, hostSocket, setup.veth.host);
     steps.sys("close", hostSocket);
   }
   const batch = setup.kind === "veth" ? setup.veth.inside : setup.batch;
   addSocket(build, steps, scratch);
   steps.builtin("netlink", scratch, plan.bytes(batch), batch.length, countMessages(batch)).tag(TAG.NETWORK);
   steps.sys("close", scratch);
+}
+
+/** Takes links of the host over, in the process that is in the namespace that they shall be in. */
+export function takeLinks(build: Build, { host, inside }: MovePlan, hostSocket: Reg): void {
+  const { child: steps, plan, scratch } = build;
+  sendFromHost(build, hostSocket, host);
+  steps.sys("close", hostSocket);
+  addSocket(build, steps, scratch);
+  steps.builtin("netlink", scratch, plan.bytes(inside), inside.length, countMessages(inside)).tag(TAG.NETWORK);
+  steps.sys("close", scratch);
+}
+
+/** Sends a batch that is about this process's namespace to the host's. */
+function sendFromHost({ child: steps, plan, scratch }: Build, socket: Reg, batch: Uint8Array): void {
+  steps
+    .sys("openat", AT.FDCWD, "/proc/self/ns/net", O.RDONLY | O.CLOEXEC)
+    .into(scratch)
+    .tag(TAG.NETWORK);
+  // The message names the namespace by a number that was fixed when it was built.
+  steps.sys("dup3", scratch, NETNS_FD, O.CLOEXEC).tag(TAG.NETWORK);
+  steps.builtin("netlink", socket, plan.bytes(batch), batch.length, countMessages(batch)).tag(TAG.NETWORK);
+  steps.sys("close", NETNS_FD);
+  steps.sys("close", scratch);
+}
+
+/** What is to be done about the links of `linux.netDevices`; nothing where there are none. @throws {BoxError} `no-such-link` */
+export function linksOf({ linux: { netDevices = {} } }: Spec): MovePlan | undefined {
+  const links = Object.entries(netDevices).map(([name, { name: newName = name }]) => ({ name, newName }));
+  return links.length === 0 ? undefined : planMoves(links, NETNS_FD);
 }
 
 /** Each message begins with its length, padded to four bytes, and asks for an acknowledgement. */

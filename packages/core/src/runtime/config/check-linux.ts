@@ -132,6 +132,10 @@ function checkNetDevices({ namespaces, netDevices = {} }: Linux): void {
   if (names.length > 0 && !isOwn(namespaces, "network")) {
     throw badConfig("linux.netDevices", "needs a network namespace of the container's own");
   }
+  // Its first process would need the rights of two namespaces at once.
+  if (names.length > 0 && namespaces.some(({ type }) => type === "user")) {
+    throw badConfig("linux.netDevices", "cannot be had together with a user namespace here");
+  }
   for (const [from, { name = from }] of names) {
     for (const each of [from, name]) {
       if (/^[^/:\s]+$/.test(each) && each !== "." && each !== ".." && Buffer.byteLength(each) < IFNAMSIZ) continue;
