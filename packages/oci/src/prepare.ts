@@ -1,4 +1,5 @@
-import { planCgroup } from "@bantubox/cgroup";
+import { groupPath, planCgroup } from "@bantubox/cgroup";
+import type { Spec } from "@bantubox/core/runtime";
 import { ownCommand } from "@bantubox/core/runtime/become";
 import { BoxError } from "@bantubox/ffi";
 import { cgroupHost } from "./cgroup-host.ts";
@@ -39,6 +40,8 @@ export interface MadeContainer {
   readonly output: number | undefined;
   /** A hook has the environment of this process. */
   readonly sharesEnvironment: boolean;
+  /** It was made of something that nobody writes down: the host's links, or whose network a namespace is. */
+  readonly asksMore: boolean;
   readonly warnings: readonly string[];
 }
 
@@ -62,7 +65,7 @@ export async function prepareContainer({
   const output = preserved.next + 1;
   const host = cgroupHost();
   const resources = { ...spec.linux.resources, devices: settleDeviceRules(spec.linux.resources?.devices) };
-  const cgroup = planCgroup(host, cgroupPath(spec.linux.cgroupsPath, id), resources);
+  const cgroup = planCgroup(host, groupPath(spec.linux.cgroupsPath, id, globals.values["systemd-cgroup"] === true), resources);
   const plan = compileOci({
     id,
     mode,
@@ -76,6 +79,8 @@ export async function prepareContainer({
     cgroup,
     network: networkOf(spec),
     filter: spec.linux.seccomp && (await compileProfile(spec.linux.seccomp)),
+    isMoved: options.noPivot,
+    keepsKeyring: options.noNewKeyring,
     pidFile: options.pidFile,
     consoleSocket: options.consoleSocket,
     pidfdSocket: options.pidfdSocket,
@@ -102,8 +107,14 @@ export async function prepareContainer({
     lock,
     output: spec.hooks === undefined ? undefined : output,
     sharesEnvironment: hooks.some((hook) => hook !== undefined && hook !== null && hook.env === undefined),
+    asksMore: asksMore(spec),
     warnings,
   };
+}
+
+function asksMore({ linux: { netDevices = {}, sysctl = {}, namespaces } }: Spec): boolean {
+  const hasLinks = Object.keys(netDevices).length > 0;
+  return hasLinks || (Object.keys(sysctl).length > 0 && namespaces.some(({ path }) => path !== undefined));
 }
 
 function withEnvironment<S extends { readonly process: { readonly env: readonly string[] } }>(
@@ -123,12 +134,6 @@ function checkConsole({ mode, consoleSocket }: MakeOptions, isTerminal: boolean)
   if (consoleSocket !== undefined && (!isTerminal || mode === "foreground")) {
     throw new BoxError("no-console", "cannot use console socket if runc will not detach or allocate tty");
   }
-}
-
-/** The path of the groups, relative to each hierarchy's top. */
-function cgroupPath(path: string | undefined, id: string): string {
-  const parts = (path ?? id).split("/").filter((part) => part !== "" && part !== ".");
-  return parts.length === 0 ? id : parts.join("/");
 }
 
 /** This program again, with the same global options, for what failed after it had become the trampoline. */

@@ -37,7 +37,7 @@ const VARIABLES = ["LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET"] as const;
 /** Remembers a create or a run, unless something of it is its own in a way that no hole can tell. */
 export async function rememberMake(request: MakeRequest, made: MadeContainer, recording: Recording): Promise<void> {
   const { program } = request.globals;
-  if (program.line === undefined || made.warnings.length > 0 || request.preserved.count > 0) return;
+  if (program.line === undefined || made.warnings.length > 0 || request.preserved.count > 0 || made.asksMore) return;
   const words = requestWords(program.line);
   const asked = Buffer.concat([words, Buffer.from(`${request.text}\0`)]);
   const found = findHoles(asked, words.length);

@@ -5,7 +5,7 @@ import { isBind, type OpenedBinds, openBinds } from "./binds.ts";
 import { type Build, isolateMounts } from "./build.ts";
 import { joinV1, leaveCgroupNamespace } from "./cgroups.ts";
 import { addConsole, fillDev } from "./devices.ts";
-import { becomeUser, type Ending, execute, type SeccompFilter, setRlimits } from "./identity.ts";
+import { type Becoming, becomeUser, type Ending, execute, type SeccompFilter, setRlimits } from "./identity.ts";
 import { PROPAGATION } from "./mount-options.ts";
 import { addMount, finishMount, type MountRules } from "./mounts.ts";
 import {
@@ -21,14 +21,14 @@ import { type NetworkSetup, setUpNetwork, takeLinks } from "./network.ts";
 import { protectPaths, writeProc } from "./paths.ts";
 import { changeRoot, enterRoot, mountRoot, openBundle, type RootFs } from "./rootfs.ts";
 import { setScheduling } from "./scheduling.ts";
-import { learnPid, type SeccompListener } from "./seccomp/listener.ts";
+import { learnPid } from "./seccomp/listener.ts";
 import type { Linux, Process, Spec } from "./spec.ts";
 import { openPty, type Streams, takeTerminal, useInherited, usePipes, usePty } from "./stdio.ts";
 import { sysctlFile, sysctlNamespace } from "./sysctl.ts";
 import { TAG } from "./tags.ts";
 
 /** What PID 1 is made of. Whoever starts it — the engine, the OCI commands — decides what happens around it. */
-export interface ChildContext {
+export interface ChildContext extends Becoming {
   readonly spec: Spec;
   readonly root: RootFs;
   /** A directory of the host that the child no longer needs once its root is mounted: masks lie over it in its namespace. */
@@ -42,8 +42,6 @@ export interface ChildContext {
   readonly links?: MovePlan | undefined;
   readonly streams: Streams;
   readonly filter: SeccompFilter | undefined;
-  /** Who answers what the filter asks about. */
-  readonly listener?: SeccompListener | undefined;
   /** PID 1 is a reaper of ours, and the command its child. */
   readonly init: boolean;
   /** Adds steps when everything is mounted and the root not yet entered: the place of createRuntime's and createContainer's hooks. */
@@ -96,7 +94,7 @@ function finish(build: Build, context: ChildContext): void {
   const { filter, listener, init, ending, spec } = context;
   const { process } = spec;
   const isLast = process.noNewPrivileges === true && listener === undefined && !init;
-  becomeUser(build, steps, process, isLast ? undefined : filter, listener);
+  becomeUser(build, steps, process, isLast ? undefined : filter, context);
   if (init) runUnderInit(build, context);
   else execute(build, steps, process, isLast ? { ...ending, filter } : ending);
 }

@@ -3,7 +3,7 @@ import { AT, CLONE, MONITOR, O, PR, type Reg, SECTION, SIGNALS } from "@bantubox
 import { type Build, startBuild } from "./build.ts";
 import { joinV1, openUnified } from "./cgroups.ts";
 import { becomeUser, execute, type SeccompFilter, setRlimits } from "./identity.ts";
-import { NAMESPACE_FLAG } from "./namespaces.ts";
+import { becomeMappedRoot, hasNamespace, NAMESPACE_FLAG } from "./namespaces.ts";
 import { writeProc } from "./paths.ts";
 import type { Process, Spec } from "./spec.ts";
 import {
@@ -102,6 +102,7 @@ function enter(build: Build, { spec, process, pidfd, cgroup, stdio }: ExecContex
   let flags: number = CLONE.NEWNET;
   for (const { type } of spec.linux.namespaces) flags |= NAMESPACE_FLAG[type];
   steps.sys("setns", pidfd, flags).tag(TAG.JOIN);
+  if (hasNamespace(spec.linux, "user")) becomeMappedRoot(steps);
   steps.sys("close", pidfd);
   if (!stdio.tty) return undefined;
   steps

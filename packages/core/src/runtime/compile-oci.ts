@@ -38,6 +38,9 @@ export interface OciContext {
   readonly cgroup: CgroupPlan;
   readonly network: NetworkSetup;
   readonly filter: SeccompFilter | undefined;
+  /** As ChildContext has them: --no-pivot, --no-new-keyring. */
+  readonly isMoved: boolean;
+  readonly keepsKeyring: boolean;
   /** Absolute paths, where there are any. */
   readonly pidFile: string | undefined;
   readonly consoleSocket: string | undefined;

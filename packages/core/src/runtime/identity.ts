@@ -44,6 +44,14 @@ function writeLimit(words: Uint32Array, at: number, value: number): void {
   }
 }
 
+/** What is rarely asked for on the way to another user. */
+export interface Becoming {
+  /** Who answers what the filter asks about. */
+  readonly listener?: SeccompListener | undefined;
+  /** The session's keys stay the caller's. */
+  readonly keepsKeyring?: boolean | undefined;
+}
+
 /**
  * Becomes the process's user with its capabilities, behind its seccomp filter.
  *
@@ -57,12 +65,14 @@ export function becomeUser(
   steps: Steps,
   process: Process,
   filter: SeccompFilter | undefined,
-  listener?: SeccompListener,
+  { listener, keepsKeyring = false }: Becoming = {},
 ): void {
   const { plan } = build;
   const { user, capabilities, noNewPrivileges } = process;
   // A session keyring of its own, so that the host's keys are not the container's. Kernels without keys have no need.
-  steps.sys("keyctl", KEYCTL_JOIN_SESSION_KEYRING, null).tolerate(ERRNO.ENOSYS).tag(TAG.CAPABILITY);
+  if (!keepsKeyring) {
+    steps.sys("keyctl", KEYCTL_JOIN_SESSION_KEYRING, null).tolerate(ERRNO.ENOSYS).tag(TAG.CAPABILITY);
+  }
   if (capabilities !== undefined) {
     const bounding = capabilitySet(capabilities.bounding);
     steps.builtin("dropBounding", bounding.lo, bounding.hi).tag(TAG.CAPABILITY);

@@ -149,8 +149,11 @@ function checkSeccomp({ seccomp }: Linux): void {
   if (seccomp.listenerMetadata && !seccomp.listenerPath) {
     throw badConfig("linux.seccomp.listenerMetadata", 'needs a "listenerPath"');
   }
-  const notifies = seccomp.syscalls?.some(({ action }) => action === "SCMP_ACT_NOTIFY");
-  if (notifies && !seccomp.listenerPath) {
+  const rules = (seccomp.syscalls ?? []).filter(({ action }) => action === "SCMP_ACT_NOTIFY");
+  if (rules.some(({ names }) => names.includes("sendmsg"))) {
+    throw badConfig("linux.seccomp.syscalls", 'must not notify of "sendmsg", by which the listener gets the filter');
+  }
+  if (rules.length > 0 && !seccomp.listenerPath) {
     throw badConfig("linux.seccomp.listenerPath", "must say who answers SCMP_ACT_NOTIFY");
   }
 }
