@@ -118,7 +118,7 @@ function supported(
 function checkRlimits({ rlimits = [] }: Process): void {
   const seen = new Set<string>();
   for (const { type, soft, hard } of rlimits) {
-    if (!knownRlimit(type))
+    if (knownRlimit(type) === undefined)
       throw badConfig("process.rlimits", `must not name ${JSON.stringify(type)}: there is no such limit`);
     if (seen.has(type)) throw badConfig("process.rlimits", `must not name ${type} twice`);
     if (hard >= 0 && (soft < 0 || soft > hard)) {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
+import { RLIMIT } from "@bantubox/ffi";
 import { ALL_CAPABILITIES, capabilitySet } from "../capabilities.ts";
-import { checkConfig, type HostFacts } from "./check.ts";
+import { checkConfig, checkProcess, type HostFacts } from "./check.ts";
 import { parseConfig, parseProcess, parseResources } from "./parse.ts";
 
 const HOST: HostFacts = { bounding: ALL_CAPABILITIES, hasSelinux: false, hasAppArmor: false };
@@ -230,6 +231,12 @@ describe("checkConfig()", () => {
     const { value, warnings } = check({ ...users, ...withProcess({ capabilities }) }, host);
     expect(value.process.capabilities?.bounding).toEqual(["CAP_SYS_ADMIN"]);
     expect(warnings).toEqual([]);
+  });
+
+  test("knows every limit of the kernel's", () => {
+    const rlimits = Object.keys(RLIMIT).map((name) => ({ type: `RLIMIT_${name}`, soft: 1, hard: -1 }));
+    const process = { ...parseProcess(JSON.stringify({ cwd: "/", args: ["a"] })), rlimits };
+    expect(checkProcess(process, HOST).value.rlimits).toEqual(rlimits);
   });
 
   test("takes what engines write", () => {
