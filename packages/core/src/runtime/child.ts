@@ -5,7 +5,15 @@ import { isBind, type OpenedBinds, openBinds } from "./binds.ts";
 import { type Build, isolateMounts } from "./build.ts";
 import { joinV1, leaveCgroupNamespace } from "./cgroups.ts";
 import { addConsole, fillDev } from "./devices.ts";
-import { type Becoming, becomeUser, type Ending, execute, type SeccompFilter, setRlimits } from "./identity.ts";
+import {
+  type Becoming,
+  becomeUser,
+  type Ending,
+  execute,
+  mayBeFilteredLast,
+  type SeccompFilter,
+  setRlimits,
+} from "./identity.ts";
 import { PROPAGATION } from "./mount-options.ts";
 import { addMount, finishMount, type MountRules } from "./mounts.ts";
 import {
@@ -93,8 +101,10 @@ function finish(build: Build, context: ChildContext): void {
   const { child: steps } = build;
   const { filter, listener, init, ending, spec } = context;
   const { process } = spec;
-  const isLast = process.noNewPrivileges === true && listener === undefined && !init;
-  becomeUser(build, steps, process, isLast ? undefined : filter, context);
+  // Under --init PID 1 stays as it is, and what it forks inherits that; alone, only the command itself is filtered.
+  const isLast = listener === undefined && !init && mayBeFilteredLast(process);
+  if (isLast) becomeUser(build, steps, process, undefined, { ...context, later: filter });
+  else becomeUser(build, steps, process, filter, context);
   if (init) runUnderInit(build, context);
   else execute(build, steps, process, isLast ? { ...ending, filter } : ending);
 }

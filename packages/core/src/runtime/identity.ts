@@ -7,6 +7,7 @@ import { TAG } from "./tags.ts";
 
 const CAPABILITY_VERSION_3 = 0x20080522;
 const SECCOMP_SET_MODE_FILTER = 1;
+const ADMIN = "CAP_SYS_ADMIN";
 const KEYCTL_JOIN_SESSION_KEYRING = 1;
 /** RLIM_INFINITY, all bits set. */
 const INFINITY_WORD = 0xffffffff;
@@ -50,6 +51,8 @@ export interface Becoming {
   readonly listener?: SeccompListener | undefined;
   /** The session's keys stay the caller's. */
   readonly keepsKeyring?: boolean | undefined;
+  /** The filter that `execute` will install: what that takes is kept until then. */
+  readonly later?: SeccompFilter | undefined;
 }
 
 /**
@@ -65,7 +68,7 @@ export function becomeUser(
   steps: Steps,
   process: Process,
   filter: SeccompFilter | undefined,
-  { listener, keepsKeyring = false }: Becoming = {},
+  { listener, keepsKeyring = false, later }: Becoming = {},
 ): void {
   const { plan } = build;
   const { user, capabilities, noNewPrivileges } = process;
@@ -86,11 +89,34 @@ export function becomeUser(
   steps.sys("prctl", PR.SET_KEEPCAPS, 1, 0, 0, 0).tag(TAG.USER);
   steps.sys("setresgid", user.gid, user.gid, user.gid).tag(TAG.USER);
   steps.sys("setresuid", user.uid, user.uid, user.uid).tag(TAG.USER);
-  if (capabilities !== undefined) setCapabilities(build, steps, capabilities);
+  if (capabilities !== undefined) {
+    setCapabilities(build, steps, later !== undefined && needsAdmin(process) ? withAdmin(capabilities) : capabilities);
+    raiseAmbient(steps, capabilities.ambient);
+  }
   if (noNewPrivileges) {
     steps.sys("prctl", PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0).tag(TAG.CAPABILITY);
     installFilter(build, steps, filter, listener);
   }
+}
+
+/** Whether `execute` can install the filter: who keeps no capabilities of choice has none left after changing the user. */
+export function mayBeFilteredLast({ noNewPrivileges, capabilities }: Process): boolean {
+  return noNewPrivileges === true || capabilities !== undefined;
+}
+
+/** Goes behind the filter that `becomeUser` left for later, and gives up what that took. Only capset(2) is left to allow. */
+function confine(build: Build, steps: Steps, process: Process, filter: SeccompFilter | undefined): void {
+  if (filter === undefined) return;
+  installFilter(build, steps, filter);
+  if (process.capabilities !== undefined && needsAdmin(process)) setCapabilities(build, steps, process.capabilities);
+}
+
+function needsAdmin({ noNewPrivileges, capabilities }: Process): boolean {
+  return noNewPrivileges !== true && capabilities?.effective.includes(ADMIN) !== true;
+}
+
+function withAdmin(sets: Capabilities): Capabilities {
+  return { ...sets, effective: [...sets.effective, ADMIN], permitted: [...new Set([...sets.permitted, ADMIN])] };
 }
 
 function setCapabilities({ plan }: Build, steps: Steps, sets: Capabilities): void {
@@ -103,8 +129,11 @@ function setCapabilities({ plan }: Build, steps: Steps, sets: Capabilities): voi
   data.set([effective.lo, permitted.lo, inheritable.lo, effective.hi, permitted.hi, inheritable.hi]);
   const [at, values] = [plan.bytes(new Uint8Array(header.buffer)), plan.bytes(new Uint8Array(data.buffer))];
   steps.sys("capset", at, values).tag(TAG.CAPABILITY);
-  if (sets.ambient.length === 0) return;
-  const ambient = capabilitySet(sets.ambient);
+}
+
+function raiseAmbient(steps: Steps, names: readonly string[]): void {
+  if (names.length === 0) return;
+  const ambient = capabilitySet(names);
   for (let bit = 0; bit < 64; bit++) {
     const word = bit < 32 ? ambient.lo >>> bit : ambient.hi >>> (bit - 32);
     if (word & 1) steps.sys("prctl", PR.CAP_AMBIENT, PR.CAP_AMBIENT_RAISE, bit, 0, 0).tag(TAG.CAPABILITY);
@@ -138,7 +167,7 @@ export interface Ending {
   readonly fifo?: Reg;
   /** Adds steps right before the command: startContainer's hooks. */
   readonly beforeExec?: (build: Build, steps: Steps) => void;
-  /** Installed last of all, by a process that has no_new_privs: it need not allow what comes before. */
+  /** Installed last of all: it need not allow what comes before. startContainer's hooks are behind it, too. */
   readonly filter?: SeccompFilter | undefined;
 }
 
@@ -164,8 +193,8 @@ export function execute(build: Build, steps: Steps, process: Process, ending: En
   const CLOSE_RANGE_CLOEXEC = 4;
   steps.sys("close_range", 3 + preserved, 0xffffffff, CLOSE_RANGE_CLOEXEC);
   if (fifo !== undefined) steps.builtin("hold", fifo).tag(TAG.STATE);
+  confine(build, steps, process, ending.filter);
   beforeExec?.(build, steps);
-  installFilter(build, steps, ending.filter);
   steps.builtin("exec", candidates, argv, plan.strings(process.env)).tag(TAG.EXEC);
 }
 
