@@ -1,5 +1,5 @@
 /** Bind mounts: files and directories of the host, opened as trees of their own and moved to their place. */
-import { AT, BoxError, MOUNT_ATTR, MS, OPEN_TREE, type Place, type Reg, S_IF, type Steps } from "@bantubox/ffi";
+import { AT, BoxError, ERRNO, MOUNT_ATTR, MS, OPEN_TREE, type Place, type Reg, S_IF, type Steps } from "@bantubox/ffi";
 import { attach, type Build, mountAttributes } from "./build.ts";
 import { FILE_OPTION, type MountOptions, parseMountOptions } from "./mount-options.ts";
 import { openUserNamespace } from "./namespaces.ts";
@@ -63,10 +63,25 @@ export function addBind(
 ): void {
   const { child, root, scratch, tree } = build;
   if (opened === undefined) openBind(build, child, mount, options, rules);
-  else child.builtin("load32", opened).into(tree);
+  else takeOpened(build, opened, options);
   const type = mount.options?.includes(FILE_OPTION) === true ? S_IF.REG : S_IF.DIR;
   child.builtin("target", root, mount.destination, type, 0).into(scratch).tag(TAG.MOUNT);
   attach(build, TAG.MOUNT);
+}
+
+/**
+ * Leaves a tree that was opened before in `tree`, as a copy that is made now: mountinfo lists mounts by their age,
+ * and theirs shall be in the order of the configuration. Where no copy can be had (before Linux 6.15, or from
+ * another namespace) it is the tree itself.
+ */
+function takeOpened({ child, tree, value }: Build, opened: Place, { bind }: MountOptions): void {
+  const F_DUPFD_CLOEXEC = 1030;
+  const flags = OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.EMPTY_PATH | (bind === "bind" ? 0 : AT.RECURSIVE);
+  child.builtin("load32", opened).into(tree);
+  child.sys("open_tree", tree, "", flags).into(value).tolerate(ERRNO.EINVAL, 3).tag(TAG.MOUNT);
+  child.sys("close", tree);
+  child.sys("fcntl", value, F_DUPFD_CLOEXEC, 3).into(tree).tag(TAG.MOUNT);
+  child.sys("close", value);
 }
 
 /** Leaves the tree of a mount's source in `tree`, with its attributes. */
