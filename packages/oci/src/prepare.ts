@@ -65,7 +65,11 @@ export async function prepareContainer({
   const output = preserved.next + 1;
   const host = cgroupHost();
   const resources = { ...spec.linux.resources, devices: settleDeviceRules(spec.linux.resources?.devices) };
-  const cgroup = planCgroup(host, groupPath(spec.linux.cgroupsPath, id, globals.values["systemd-cgroup"] === true), resources);
+  const cgroup = planCgroup(
+    host,
+    groupPath(spec.linux.cgroupsPath, id, globals.values["systemd-cgroup"] === true),
+    resources,
+  );
   const plan = compileOci({
     id,
     mode,

@@ -61,7 +61,7 @@ export function addBind(
   rules: BindRules,
   opened: Place | undefined,
 ): void {
-  const { child, root, scratch, tree } = build;
+  const { child, root, scratch } = build;
   if (opened === undefined) openBind(build, child, mount, options, rules);
   else takeOpened(build, opened, options);
   const type = mount.options?.includes(FILE_OPTION) === true ? S_IF.REG : S_IF.DIR;
