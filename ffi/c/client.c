@@ -273,7 +273,12 @@ static void receive(void)
 	long n = SYS_6(__NR_recvfrom, client.connection, client.out, sizeof(client.out), 0, 0, 0);
 	uint32_t values[3];
 
-	if (n == -EINTR || n == -EAGAIN)
+	/*
+	 * A monitor that ends with input of ours unread resets the connection, and
+	 * SOCK_SEQPACKET tells of that, once, before what it sent: its last message
+	 * is still there.
+	 */
+	if (n == -EINTR || n == -EAGAIN || n == -ECONNRESET)
 		return;
 	if (n <= 0)
 		connection_lost();
