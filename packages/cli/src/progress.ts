@@ -1,4 +1,4 @@
-import type { PullProgress, PushProgress } from "@bantubox/core";
+import type { PullProgress, PushProgress, SaveProgress } from "@bantubox/core";
 import { type Paint, painter } from "./color.ts";
 import { formatSize, shortId } from "./format.ts";
 import { writeOut } from "./output.ts";
@@ -14,7 +14,7 @@ interface Sample {
   readonly bytes: number;
 }
 
-type Progress = PullProgress | PushProgress;
+type Progress = PullProgress | PushProgress | SaveProgress;
 type Phase = Progress["phase"];
 
 interface Layer {
@@ -24,7 +24,7 @@ interface Layer {
   readonly samples: Sample[];
 }
 
-/** Shows what a pull or a push is doing until it is closed. */
+/** Shows what a pull, a push, a load or a save is doing until it is closed. */
 export interface ProgressView {
   readonly onProgress: (progress: Progress) => void;
   [Symbol.dispose](): void;
@@ -42,10 +42,12 @@ const WORDS: Readonly<Record<Phase, string>> = {
   pushed: "pushed",
   present: "already there",
   mounted: "already there, in another repository",
+  saving: "saving",
+  saved: "saved",
 };
 /** During these, there are bytes to count. */
-const MOVING: ReadonlySet<Phase> = new Set<Phase>(["downloading", "extracting", "preparing", "pushing"]);
-const OVER: ReadonlySet<Phase> = new Set<Phase>(["done", "exists", "pushed", "present", "mounted"]);
+const MOVING: ReadonlySet<Phase> = new Set<Phase>(["downloading", "extracting", "preparing", "pushing", "saving"]);
+const OVER: ReadonlySet<Phase> = new Set<Phase>(["done", "exists", "pushed", "present", "mounted", "saved"]);
 
 /** On a terminal one bar a layer, elsewhere one line for each step of a layer. */
 export function showProgress(): ProgressView {

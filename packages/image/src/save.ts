@@ -26,7 +26,9 @@ import { S } from "./tree.ts";
 export type SaveFormat = "docker-archive" | "oci-archive" | "oci-dir";
 
 export interface SaveProgress {
+  /** The blob's digest. */
   readonly layer: Digest;
+  readonly phase: "saving" | "saved";
   readonly current: number;
   readonly total: number;
 }
@@ -217,13 +219,14 @@ async function writeLayer(
   store: ImageStore,
   { layer, diffId, imageId }: LayerItem,
   fd: number,
-  { signal, onProgress }: SaveOptions,
+  options: SaveOptions,
 ): Promise<void> {
-  const report = (current: number) => onProgress?.({ layer: layer.digest, current, total: layer.size });
+  const { signal } = options;
+  const onBytes = (current: number) => report(options, layer, "saving", current);
   const source = await openLayerBytes(store, imageId, layer, diffId);
   let length = 0;
   if (source.kind === "file") {
-    length = await copyFile(source.path, fd, { signal, onBytes: report });
+    length = await copyFile(source.path, fd, { signal, onBytes });
   } else {
     const hash = new Bun.CryptoHasher("sha256");
     for await (const chunk of source.bytes) {
@@ -231,11 +234,21 @@ async function writeLayer(
       hash.update(chunk);
       writeAll(fd, chunk);
       length += chunk.length;
-      report(length);
+      onBytes(length);
     }
     if (`sha256:${hash.digest("hex")}` !== layer.digest) throw incomplete(imageId, `layer ${layer.digest} has changed`);
   }
   if (length !== layer.size) throw incomplete(imageId, `layer ${layer.digest} has ${length} bytes, not ${layer.size}`);
+  report(options, layer, "saved", length);
+}
+
+function report(
+  { onProgress }: SaveOptions,
+  { digest, size }: Descriptor,
+  phase: SaveProgress["phase"],
+  current: number,
+): void {
+  onProgress?.({ layer: digest, phase, current, total: size });
 }
 
 /** The index comes last: without it the directory is no layout. */
@@ -269,6 +282,7 @@ async function writeLayerFile(store: ImageStore, item: LayerItem, target: string
     // Shares the blocks, where the file system can.
     copyFileSync(source.path, target, fsConstants.COPYFILE_EXCL | fsConstants.COPYFILE_FICLONE);
     chmodSync(target, 0o644);
+    report(options, item.layer, "saved", item.layer.size);
     return;
   }
   const fd = openSync(target, "wx", 0o644);

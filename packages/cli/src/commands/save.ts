@@ -1,6 +1,7 @@
 import { isatty } from "node:tty";
 import { BoxError, openEngine, type SaveFormat, saveImages } from "@bantubox/core";
 import { defineCommand } from "../command.ts";
+import { showProgress } from "../progress.ts";
 import { invalid, usageError } from "../usage.ts";
 
 const FORMATS: readonly string[] = ["docker-archive", "oci-archive", "oci-dir"] satisfies SaveFormat[];
@@ -37,7 +38,12 @@ export default defineCommand({
         hint: "Redirect standard output, or name a file with -o",
       });
     }
-    await saveImages(openEngine(globals), operands, output ?? 1, format === undefined ? {} : { format });
+    // Beside a pipe there is often another command that draws on the same terminal.
+    using view = output !== undefined && isatty(2) ? showProgress() : undefined;
+    await saveImages(openEngine(globals), operands, output ?? 1, {
+      ...(format !== undefined && { format }),
+      ...(view !== undefined && { onProgress: view.onProgress }),
+    });
     return 0;
   },
 });
