@@ -11,7 +11,7 @@ const SOCK_STREAM_CLOEXEC = 1 | 0o2000000;
 const SOL_SOCKET = 1;
 const SO_RCVTIMEO = 20;
 const SO_SNDTIMEO = 21;
-const TIMEOUT_US = 900_000;
+const TIMEOUT_S = 3;
 
 export const missingRoot = process.getuid?.() !== 0;
 
@@ -88,7 +88,7 @@ export class Listener implements Disposable {
   }
 }
 
-/** Tries to connect for nearly a second: where links come and go by the hundred, a new one works only after a while. */
+/** Tries to connect for seconds: where links come and go by the hundred, a new one works only after a while. */
 export function connects(netns: Netns, address: string, port: number): boolean {
   using fd = netns.run(() => new Fd(call("socket", undefined, AF_INET, SOCK_STREAM_CLOEXEC)));
   limitWaiting(fd);
@@ -104,7 +104,7 @@ export function connects(netns: Netns, address: string, port: number): boolean {
 /** struct timeval, for connecting and accepting alike. */
 function limitWaiting(fd: Fd): void {
   const timeout = allocate(16);
-  new DataView(timeout.buffer).setUint32(8, TIMEOUT_US, true);
+  new DataView(timeout.buffer).setUint32(0, TIMEOUT_S, true);
   for (const option of [SO_RCVTIMEO, SO_SNDTIMEO])
     call("setsockopt", undefined, fd.raw, SOL_SOCKET, option, timeout, 16);
 }
