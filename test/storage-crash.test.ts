@@ -138,6 +138,21 @@ for (const [driver, isThere] of DRIVERS) {
       expect(await sweep({ store, prefix, prepare, command: ["rmi", name], calls, next })).toBeGreaterThan(2);
     }, 600_000);
 
+    test("over load: the next one completes it", async () => {
+      const { prefix, store: making } = place();
+      await using store = await making;
+      const archive = join(tmpdir(), `bb-load-${process.pid}.tar`);
+      await must(store, "nothing", ["pull", "-q", name], ["save", "-o", archive, name], ["rmi", name]);
+      const command = ["load", "-q", "-i", archive];
+      const next = async (what: string): Promise<void> => {
+        await must(store, what, command, [...RUN, name, "cat", "/opt/file"], ["system", "check"], ["rmi", name]);
+        expect([what, namesIn(store, "layers"), namesIn(store, "blobs/sha256")]).toEqual([what, [], []]);
+      };
+      const calls = ["rename,renameat2", "syncfs", "pwrite64", ...own];
+      expect(await sweep({ store, prefix, command, calls, next })).toBeGreaterThanOrEqual(calls.length);
+      rmSync(archive);
+    }, 600_000);
+
     test("over init", async () => {
       const { prefix, store: making } = place();
       await using store = await making;

@@ -1,6 +1,6 @@
 /** One suite for all storage drivers: whatever lies on disk, containers see the same. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type BbOptions, busyboxRoot, missing, newStore, type Place, run, type Store, until } from "./harness.ts";
 import { type MountedPlace, mountBtrfs, mountPlace } from "./mounted.ts";
@@ -138,6 +138,35 @@ for (const [label, driver, place, isThere] of DRIVERS) {
       const script = "id -un; ls -d /etc/[!hr]*";
       const command = ["run", "--rm", ...none, "-v", "data:/etc", "-u", "user", "box", "sh", "-c", script];
       expect((await store.ok(command)).split("\n")).toEqual(["user", "/etc/group", "/etc/passwd"]);
+    });
+
+    test("a container's changes are told and committed; what is saved outlives the image below, and loads again", async () => {
+      await using store = await storeOf(driver, place);
+      await store.ok(["init", await busyboxRoot(), "box"]);
+      const script = "echo hi > /new; rm /etc/group; mkdir /d; echo y > /d/f";
+      await store.ok(["run", "--name", "one", ...none, "box", "sh", "-c", script]);
+      expect((await store.ok(["diff", "one"])).split("\n").sort()).toEqual([
+        "A /d",
+        "A /d/f",
+        "A /new",
+        "C /etc",
+        "D /etc/group",
+      ]);
+      await store.ok(["commit", "one", "made"]);
+      await store.ok(["rm", "one"]);
+      await store.ok(["rmi", "box"]);
+      expect(await store.ok(["system", "check"])).toContain("as it should be");
+      const archive = join(places.get(place ?? "")?.path ?? "/tmp", `made-${process.pid}.tar`);
+      await store.ok(["save", "-o", archive, "made"]);
+      await store.ok(["rmi", "made"]);
+      expect(layersOf(store)).toEqual([]);
+      await store.ok(["load", "-q", "-i", archive]);
+      const look = "cat /new /d/f; ls /etc/group 2>&1";
+      expect(await store.ok(["run", "--rm", ...none, "made", "sh", "-c", `${look}; true`])).toBe(
+        "hi\ny\nls: /etc/group: No such file or directory",
+      );
+      expect(await store.ok(["system", "check"])).toContain("as it should be");
+      rmSync(join(places.get(place ?? "")?.seen ?? "/tmp", `made-${process.pid}.tar`));
     });
 
     test("the host's root and directories are run all the same", async () => {

@@ -1,5 +1,5 @@
 import type { Database } from "bun:sqlite";
-import { BoxError, mkdirSync, readIfThere } from "@bantubox/ffi";
+import { BoxError, existsSync, mkdirSync, readIfThere } from "@bantubox/ffi";
 import { type Digest, quote, sha256 } from "./digest.ts";
 import { imagesChanged } from "./marker.ts";
 import { familiarName, formatReference, parseReference, repositoryName } from "./reference.ts";
@@ -373,14 +373,20 @@ interface Trees {
   readonly needed: readonly string[];
   /** What its containers' roots are made of, if that is not all of these. */
   readonly root?: readonly string[];
+  /** The last of them counts the bytes of all layers. */
+  readonly isCumulative?: boolean;
 }
 
-function treesOf(store: ImageStore, diffIds: readonly Digest[]): Trees {
+function treesOf(store: ImageStore, { diffIds, blobs }: NewImage): Trees {
   const driver = driverName(store);
   if (driver === "overlay") return { needed: uniqueLayers(diffIds) };
   const chain = chainOf(diffIds);
   const root = chain.slice(-1);
-  return { needed: driver === "btrfs" ? chain : root, root };
+  if (driver === "btrfs") return { needed: chain, root };
+  // A layer that was made of a directory has no blob: its tree is all there is of it by itself.
+  const [bottom, [tree = ""]] = [diffIds[0], chain];
+  const isAlone = bottom !== undefined && blobs.includes(bottom) && !existsSync(`${blobsDirectory(store)}/${tree}`);
+  return { needed: isAlone && hasTree(store, tree) ? [...new Set([tree, ...root])] : root, root, isCumulative: true };
 }
 
 /** What `recordImages` writes: an image, or one that is there already, and its names. */
@@ -417,7 +423,7 @@ function insertImage(store: ImageStore, image: NewImage): void {
   const findLayer = database.query<{ bytes: number; opaque: number }, [string]>(
     "SELECT bytes, opaque FROM layer WHERE id = ?1",
   );
-  const trees = treesOf(store, image.diffIds);
+  const trees = treesOf(store, image);
   const rows = trees.needed.map((tree) => findLayer.get(tree));
   if (rows.includes(null)) {
     throw new BoxError("image-layer-missing", `Cannot record image ${image.id}: a layer of it is gone`, {
@@ -428,7 +434,7 @@ function insertImage(store: ImageStore, image: NewImage): void {
     0,
     rows.findLastIndex((row) => row?.opaque === 1),
   );
-  const total = rows.reduce((sum, row) => sum + (row?.bytes ?? 0), 0);
+  const total = (trees.isCumulative ? rows.slice(-1) : rows).reduce((sum, row) => sum + (row?.bytes ?? 0), 0);
   database
     .query(
       `INSERT INTO image (id, kind, manifest, platform, created, bytes, config, layers) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
