@@ -214,7 +214,7 @@ describe("a full disk", () => {
     await using place = await small(24);
     await using store = await newStore(place);
     const fill = join(place.seen, "fill");
-    writeFileSync(fill, Buffer.alloc(21 << 20));
+    writeFileSync(fill, Buffer.alloc(45 << 19));
     const busybox = await busyboxRoot();
     for (const command of [
       ["pull", "-q", name],
