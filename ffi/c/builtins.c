@@ -298,7 +298,8 @@ static long drop_bounding(uint64_t low, uint64_t high)
 	return 0;
 }
 
-static long check_cwd(void)
+/* `elsewhere`: nobody may be left at the root, where a refused chdir(2) leaves. */
+static long check_cwd(uint64_t elsewhere)
 {
 	char path[4096];
 	long n = SYS_2(__NR_getcwd, path, sizeof(path));
@@ -306,7 +307,9 @@ static long check_cwd(void)
 	if (n < 0)
 		return n == -ERANGE ? 0 : n;
 	/* The kernel says "(unreachable)" of a directory outside the root: CVE-2024-21626. */
-	return path[0] == '/' ? 0 : -ENOENT;
+	if (path[0] != '/')
+		return -ENOENT;
+	return elsewhere && !path[1] ? -EACCES : 0;
 }
 
 static long check_fs(int fd, uint64_t magic)
@@ -371,7 +374,7 @@ long builtin(struct session *session, const struct plan_step *step, const uint64
 	case BUILTIN_REMOVE_TREE:
 		return remove_tree((int)a[0], (const char *)(uintptr_t)a[1]);
 	case BUILTIN_CHECK_CWD:
-		return check_cwd();
+		return check_cwd(a[0]);
 	case BUILTIN_CHECK_FS:
 		return check_fs((int)a[0], a[1]);
 	case BUILTIN_CHECK_TYPE:

@@ -9,6 +9,7 @@ import {
   type Becoming,
   becomeUser,
   type Ending,
+  enterDirectory,
   execute,
   mayBeFilteredLast,
   type SeccompFilter,
@@ -101,6 +102,7 @@ function finish(build: Build, context: ChildContext): void {
   const { child: steps } = build;
   const { filter, listener, init, ending, spec } = context;
   const { process } = spec;
+  enterDirectory(steps, process.cwd);
   // Under --init PID 1 stays as it is, and what it forks inherits that; alone, only the command itself is filtered.
   const isLast = listener === undefined && !init && mayBeFilteredLast(process);
   if (isLast) becomeUser(build, steps, process, undefined, { ...context, later: filter });

@@ -2,7 +2,7 @@ import type { CgroupPlan } from "@bantubox/cgroup";
 import { AT, CLONE, MONITOR, O, PR, type Reg, SECTION, SIGNALS } from "@bantubox/ffi";
 import { type Build, startBuild } from "./build.ts";
 import { joinV1, openUnified } from "./cgroups.ts";
-import { becomeUser, execute, type SeccompFilter, setRlimits } from "./identity.ts";
+import { becomeUser, enterDirectory, execute, type SeccompFilter, setRlimits } from "./identity.ts";
 import { becomeMappedRoot, hasNamespace, NAMESPACE_FLAG } from "./namespaces.ts";
 import { writeProc } from "./paths.ts";
 import type { Process, Spec } from "./spec.ts";
@@ -56,6 +56,7 @@ export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
   const steps = plan.child;
   if (slave === undefined) usePipes(build, steps, pipes, context.process.user);
   else usePty(steps, slave);
+  enterDirectory(steps, context.process.cwd);
   becomeUser(build, steps, context.process, context.filter);
   // INNER is born where the container can look at it, and what is open there, through /proc (CVE-2016-9962).
   steps.builtin("closeOthers", 3, -1).tag(TAG.STATE);

@@ -184,8 +184,8 @@ export function execute(build: Build, steps: Steps, process: Process, ending: En
   const argv = plan.strings(process.args);
   steps.sys("umask", process.user.umask ?? 0o022);
   steps.builtin("closeOthers", 3 + preserved, fifo ?? -1).tag(TAG.STATE);
-  steps.sys("chdir", process.cwd).tag(TAG.CWD);
-  steps.builtin("checkCwd").tag(TAG.CWD);
+  enterDirectory(steps, process.cwd);
+  steps.builtin("checkCwd", /^\/*$/.test(process.cwd) ? 0 : 1).tag(TAG.CWD);
   if (fifo !== undefined) steps.builtin("lookup", candidates, argv).tag(TAG.EXEC);
   steps.builtin("waitGo");
   // Cleared only now that the start is on record: a container must not outlive an unrecorded start.
@@ -196,6 +196,14 @@ export function execute(build: Build, steps: Steps, process: Process, ending: En
   confine(build, steps, process, ending.filter);
   beforeExec?.(build, steps);
   steps.builtin("exec", candidates, argv, plan.strings(process.env)).tag(TAG.EXEC);
+}
+
+/**
+ * Enters the working directory, as far as that is allowed. Twice in every process: as root, for a directory that its
+ * user may be in but not enter; and as its user, for one that is shut to root (NFS, FUSE).
+ */
+export function enterDirectory(steps: Steps, cwd: string): void {
+  steps.sys("chdir", cwd).tolerate(ERRNO.EACCES).tag(TAG.CWD);
 }
 
 /** Where the command may be: as it is when it has a slash, else in each directory of the container's own PATH. */
