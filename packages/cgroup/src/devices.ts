@@ -85,7 +85,8 @@ function parseAccess({ access = "rwm" }: DeviceRule): number {
     if (letter === "r") bits |= ACCESS.read;
     else if (letter === "w") bits |= ACCESS.write;
     else if (letter === "m") bits |= ACCESS.mknod;
-    else throw invalid("devices.access", access, 'it must be made of "r", "w" and "m"');
+    // "a" is no access but a type, and runc lets it pass here.
+    else if (letter !== "a") throw invalid("devices.access", access, 'it must be made of "r", "w" and "m"');
   }
   if (bits === 0) throw invalid("devices.access", access, 'it must be made of "r", "w" and "m"');
   return bits;

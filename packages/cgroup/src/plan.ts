@@ -274,7 +274,11 @@ function addUnified(draft: Draft, file: string, value: string): void {
   const place = controller === "cgroup" && unified ? { version: 2, mount: unified } : need(draft, controller, file);
   const { version, mount } = place;
   if (version === 1) {
-    throw unavailable(file, draft.path, `the cgroup controller "${controller}" is a v1 one on this host`);
+    throw unavailable(
+      file,
+      draft.path,
+      `invalid configuration: the cgroup controller "${controller}" is a v1 one on this host`,
+    );
   }
   for (const line of value.split("\n")) {
     if (line !== "") draft.writes.push({ path: `${mount}/${draft.path}/${file}`, value: line });

@@ -15,7 +15,9 @@ export const SWAP_FILE = "memory.memsw.limit_in_bytes";
  * @param current memsw as it is now; undefined when it is unlimited.
  */
 export function limitMemory(dir: string, memory: MemoryResources, current?: number): Write[] {
-  const { limit, swap, reservation, kernelTCP, swappiness, disableOOMKiller } = memory;
+  const { limit, reservation, kernelTCP, swappiness, disableOOMKiller } = memory;
+  // Memory without a limit is more than any limit of both together.
+  const swap = memory.swap ?? (limit === -1 && current !== undefined ? -1 : undefined);
   const writes: Write[] = [];
   if (limit) writes.push({ path: `${dir}/memory.limit_in_bytes`, value: String(limit) });
   if (swap) {

@@ -55,6 +55,8 @@ export function fillDev(build: Build, devices: readonly Device[], isMapped: bool
   for (const [name, to] of LINKS) steps.sys("symlinkat", to, scratch, name).tolerate(ERRNO.EEXIST).tag(TAG.DEVICE);
   steps.sys("close", scratch);
   for (const device of devices) {
+    // The container's own devpts has it, and the link above leads there.
+    if (device.path === "/dev/ptmx") continue;
     if (isMapped && device.type !== "p") bindDevice(build, device);
     else addDevice(build, device);
   }

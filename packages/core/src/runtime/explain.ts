@@ -94,7 +94,7 @@ function wordsOf(
         hint: error === "EINVAL" ? "Its file system may not know idmapped mounts" : undefined,
       };
     case TAG.LISTENER:
-      return { message: `Cannot hand the seccomp filter to its listener (${step.name}): ${error}` };
+      return { message: `failed to connect with seccomp agent: Cannot hand it the filter (${step.name}): ${error}` };
     case TAG.JOIN:
       if (step.name === "openat" || readStep(plan, index - 1).name === "openat") {
         const path = strings(step) || strings(readStep(plan, index - 1));
@@ -221,7 +221,7 @@ function explainMount(step: ReadStep, error: string, target: string | undefined)
   const source = step.name === "open_tree" && step.args[1] ? ` "${step.args[1]}"` : "";
   const hints: Record<string, string> = {
     ENOTDIR: "A directory can only be mounted on a directory, and a file on a file",
-    ELOOP: "The image has a symbolic link where a real directory must be",
+    ELOOP: "It must be mounted on ordinary directory, and the image has a symbolic link there",
     EROFS: "The container's root is read-only: make the mount point in the image",
     ENOENT: "The image has a link there that leads nowhere",
   };

@@ -202,7 +202,7 @@ test.each<[string, LinuxSeccomp, string]>([
   [
     "NOTIFY for write",
     { defaultAction: "SCMP_ACT_ALLOW", syscalls: [{ names: ["write"], action: "SCMP_ACT_NOTIFY" }] },
-    'SCMP_ACT_NOTIFY cannot be used for "write", which hands over the listener',
+    "SCMP_ACT_NOTIFY cannot be used for the write syscall, which hands over the listener",
   ],
   [
     "a rule of nothing",

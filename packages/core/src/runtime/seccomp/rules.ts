@@ -35,7 +35,7 @@ export function parseRules(syscalls: readonly LinuxSyscall[], fallback: number):
     const whole = args === undefined || args.length === 0 ? { action: value, comparisons: [] } : undefined;
     for (const name of names) {
       if (value === RET.USER_NOTIF && name === "write")
-        throw profileError('SCMP_ACT_NOTIFY cannot be used for "write", which hands over the listener');
+        throw profileError("SCMP_ACT_NOTIFY cannot be used for the write syscall, which hands over the listener");
       let rules = byName.get(name);
       if (rules === undefined) {
         rules = [];
