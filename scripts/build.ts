@@ -20,7 +20,7 @@ mkdirSync(join(root, "dist"), { recursive: true });
 // The second is a Worker's.
 compile(["packages/cli/src/main.ts", "packages/image/src/layer-worker.ts"], "dist/bb", "--define=HAS_FRONT=true");
 graft(join(root, "dist/bb"), join(root, "ffi/build", `front-${process.arch}`));
-compile(["packages/oci/src/main.ts"], "dist/bb-oci", "--define=HAS_FRONT=true");
+compile(["packages/oci/src/bb-oci.ts"], "dist/bb-oci", "--define=HAS_FRONT=true");
 graft(join(root, "dist/bb-oci"), join(root, "ffi/build", `front-oci-${process.arch}`));
 
 function compile(entries: readonly string[], outfile: string, ...more: string[]): void {

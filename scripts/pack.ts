@@ -18,7 +18,11 @@ for (const [arch, machine] of Object.entries(MACHINE)) checkTrampoline(arch, mac
 rmSync(out, { recursive: true, force: true });
 mkdirSync(join(directory, "lib"), { recursive: true });
 await Bun.build({
-  entrypoints: [join(ROOT, "packages/cli/src/main.ts"), join(ROOT, "packages/image/src/layer-worker.ts")],
+  entrypoints: [
+    join(ROOT, "packages/cli/src/main.ts"),
+    join(ROOT, "packages/oci/src/bb-oci.ts"),
+    join(ROOT, "packages/image/src/layer-worker.ts"),
+  ],
   outdir: join(directory, "lib"),
   // The Worker's file is looked for beside the code that starts it.
   naming: { entry: "[name].[ext]" },
@@ -27,11 +31,13 @@ await Bun.build({
   splitting: true,
   minify: true,
 });
-const main = join(directory, "lib/main.js");
-if (!readFileSync(main, "utf8").startsWith("#!/usr/bin/env -S bun --config=/dev/null ")) {
-  fail("the bundle has lost the first line that keeps other people's configuration out");
+for (const name of ["main.js", "bb-oci.js"]) {
+  const path = join(directory, "lib", name);
+  if (!readFileSync(path, "utf8").startsWith("#!/usr/bin/env -S bun --config=/dev/null ")) {
+    fail(`${name} has lost the first line that keeps other people's configuration out`);
+  }
+  chmodSync(path, 0o755);
 }
-chmodSync(main, 0o755);
 for (const name of ["README.md", "LICENSE"]) copyFileSync(join(ROOT, name), join(directory, name));
 writeFileSync(join(directory, "package.json"), `${JSON.stringify(manifest(), null, 2)}\n`);
 must(["bun", "pm", "pack", "--quiet", "--cwd", directory, "--destination", out]);
@@ -48,7 +54,7 @@ function manifest(): Record<string, unknown> {
     license,
     keywords: ["containers", "oci", "docker", "linux", "bun"],
     type: "module",
-    bin: { bantubox: "lib/main.js", bb: "lib/main.js" },
+    bin: { bantubox: "lib/main.js", bb: "lib/main.js", "bb-oci": "lib/bb-oci.js" },
     files: ["lib"],
     engines: { bun: ">=1.4" },
     os: ["linux"],

@@ -326,6 +326,8 @@ describe("in the background", () => {
     expect(await run([...strays, ...box.command])).toEqual({ status: 0, stdout: "", stderr: "" });
     expect(box.read("exit")).toBe("");
     const attached = run(box.attach());
+    // Nothing tells that it is attached, as it prints nothing: a busy machine may take so long to start it.
+    await Bun.sleep(500);
     writeFileSync(box.path("stop"), "");
     expect((await attached).status).toBe(0);
     expect(box.logged("stdout")).toBe("here\n");

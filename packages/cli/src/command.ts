@@ -35,8 +35,8 @@ interface Operands {
   readonly min: number;
   /** No limit when absent. */
   readonly max?: number;
-  /** Flags end at the first operand; whatever follows is the container's. */
-  readonly rest?: boolean;
+  /** Flags end at the first operand; whatever follows is the container's. With "all" every word is an operand, flags too. */
+  readonly rest?: boolean | "all";
 }
 
 export interface Globals {

@@ -35,6 +35,7 @@ export const commands: Readonly<Record<string, Load>> = {
   import: () => import("./commands/import.ts"),
   inspect: () => import("./commands/inspect.ts"),
   info: () => import("./commands/info.ts"),
+  oci: () => import("./commands/oci.ts"),
   doctor: () => import("./commands/doctor.ts"),
   version: () => import("./commands/version.ts"),
 };

@@ -11,6 +11,7 @@ import { parseBoolean } from "./values/number.ts";
  * @throws {BoxError} `usage`.
  */
 export function parse(command: Command, args: readonly string[], globals: Globals = {}): Parsed {
+  if (command.operands.rest === "all") return { help: false, flags: {}, operands: args };
   const state: State = { command, args, index: 0, flags: {}, globals, help: false };
   const operands: string[] = [];
   while (state.index < args.length && !state.help) {

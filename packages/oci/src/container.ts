@@ -78,7 +78,7 @@ export function getContainer(globals: Globals, id: string): Container {
 }
 
 /** The container, or undefined when there is not even a directory. */
-export function findContainer(globals: Globals, id: string): Container | undefined {
+export function findContainer(globals: Pick<Globals, "root">, id: string): Container | undefined {
   const directory = directoryOf(globals, id);
   const path = `${directory}/${STATE}`;
   const text = readIfThere(path);
@@ -136,14 +136,15 @@ export function statusOf(container: Container): { status: Status; pid: number } 
 }
 
 /** Whether PID 1 waits at its fifo: nobody else has it open for reading. */
-function isHeld({ directory }: Container): boolean {
+export function isHeld({ directory }: Container): boolean {
   const fd = attempt("openat", AT.FDCWD, cstr(`${directory}/${FIFO}`), O.WRONLY | O.NONBLOCK | O.CLOEXEC);
   if (fd < 0) return false;
   close(fd);
   return true;
 }
 
-function isPaused({ saved }: Container): boolean {
+/** Whether its processes were stopped by `pause`, or are about to be. */
+export function isPaused({ saved }: Container): boolean {
   if (saved === undefined) return false;
   return freezerFiles(cgroupHost(), saved.cgroup).some((file) =>
     /^(FROZEN|FREEZING)|^frozen 1$/m.test(readIfThere(file) ?? ""),

@@ -11,9 +11,14 @@ export function fail(globals: Globals, error: unknown, status = FAILED): number 
   return status;
 }
 
-function sentence({ values: { debug } }: Globals, error: unknown): string {
+function sentence(
+  { values: { debug } }: { readonly values: { readonly debug?: boolean | undefined } },
+  error: unknown,
+): string {
   if (typeof error === "string") return error;
   if (!(error instanceof Error)) return String(error);
+  if (error instanceof AggregateError)
+    return error.errors.map((each) => sentence({ values: { debug } }, each)).join("; ");
   // What nobody foresaw is a bug, and shows where it is.
   if (!(error instanceof BoxError) || debug) return error.stack ?? error.message;
   return error.hint === undefined ? error.message : `${error.message} (${error.hint})`;

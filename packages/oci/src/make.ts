@@ -1,8 +1,22 @@
 import { becomePlan, passAs } from "@bantubox/core/runtime/become";
-import { AT, attempt, BoxError, call, cstr, ERRNO, Fd, mkdirSync, nodeFs, readIfThere, SysError } from "@bantubox/ffi";
+import {
+  AT,
+  attempt,
+  BoxError,
+  call,
+  cstr,
+  ERRNO,
+  existsSync,
+  Fd,
+  mkdirSync,
+  nodeFs,
+  readIfThere,
+  SysError,
+} from "@bantubox/ffi";
 import { checkId, saveContainer, tryLock } from "./container.ts";
 import { absolute, type Globals } from "./globals.ts";
 import { log } from "./log.ts";
+import { makeNotifyDirectory } from "./notify.ts";
 import { type MakeOptions, prepareContainer } from "./prepare.ts";
 import { preserve } from "./preserve.ts";
 
@@ -46,6 +60,7 @@ export function makeOptions(
  */
 export async function makeContainer(globals: Globals, options: MakeOptions): Promise<never> {
   checkId(options.id);
+  checkSystemd(globals);
   const bundle = absolute(options.bundle ?? ".");
   const text = readIfThere(`${bundle}/config.json`);
   if (text === undefined) {
@@ -60,11 +75,13 @@ export async function makeContainer(globals: Globals, options: MakeOptions): Pro
   const request = { globals, options, preserved: preserve(options.preserveFds ?? 0), bundle, text };
   const made = await prepareContainer(request).finally(() => recording?.stop());
   for (const warning of made.warnings) log(globals, "warning", warning);
-  if (recording !== undefined) await (await import("./remember.ts")).rememberMake(request, made, recording);
+  if (recording !== undefined && !made.hasNotify)
+    await (await import("./remember.ts")).rememberMake(request, made, recording);
 
   using lock = makeDirectory(globals, made.directory);
   try {
     saveContainer(made.directory, made.saved, text);
+    if (made.hasNotify) makeNotifyDirectory(made.directory);
     if (made.output !== undefined) passOutput(made.output);
     passAs(lock, made.lock);
     return await becomePlan(made.plan);
@@ -72,6 +89,14 @@ export async function makeContainer(globals: Globals, options: MakeOptions): Pro
     nodeFs().rmSync(made.directory, { recursive: true, force: true });
     throw error;
   }
+}
+
+/** As sd_booted(3) tells it. */
+function checkSystemd({ values }: Globals): void {
+  if (!values["systemd-cgroup"] || existsSync("/run/systemd/system")) return;
+  throw new BoxError("no-systemd", "Cannot use systemd's cgroups: systemd does not run on this host", {
+    hint: "Leave out --systemd-cgroup: the engine's cgroup driver must be cgroupfs",
+  });
 }
 
 /** Makes the container's directory and takes its lock: from now on the ID is taken. */

@@ -1,10 +1,11 @@
 import { groupPath, planCgroup } from "@bantubox/cgroup";
 import type { Spec } from "@bantubox/core/runtime";
-import { ownCommand } from "@bantubox/core/runtime/become";
 import { BoxError } from "@bantubox/ffi";
 import { cgroupHost } from "./cgroup-host.ts";
 import { directoryOf, type Saved } from "./container.ts";
+import { explainWith } from "./explain-command.ts";
 import type { Globals } from "./globals.ts";
+import { notifySetup } from "./notify.ts";
 import type { Preserved } from "./preserve.ts";
 
 export interface MakeOptions {
@@ -16,6 +17,8 @@ export interface MakeOptions {
   readonly pidFile?: string | undefined;
   readonly preserveFds?: number | undefined;
   readonly noPivot: boolean;
+  /** What `foreground` removes at the end stays. */
+  readonly keeps?: boolean;
   readonly noNewKeyring: boolean;
 }
 
@@ -38,6 +41,8 @@ export interface MadeContainer {
   /** By which numbers the plan knows the directory's lock, and what hooks print to. */
   readonly lock: number;
   readonly output: number | undefined;
+  /** It has a socket of its own to say that it is ready. */
+  readonly hasNotify: boolean;
   /** A hook has the environment of this process. */
   readonly sharesEnvironment: boolean;
   /** It was made of something that nobody writes down: the host's links, or whose network a namespace is. */
@@ -70,12 +75,13 @@ export async function prepareContainer({
     groupPath(spec.linux.cgroupsPath, id, globals.values["systemd-cgroup"] === true),
     resources,
   );
+  const notify = mode === "create" ? notifySetup(directory) : undefined;
   const plan = compileOci({
     id,
     mode,
     bundle,
     directory,
-    spec: preserved.environment.length === 0 ? spec : withEnvironment(spec, preserved.environment),
+    spec: withCallers(spec, preserved.environment, notify),
     root: { kind: "bundle", path: spec.root.path },
     lockFd: lock,
     outputFd: spec.hooks === undefined ? undefined : output,
@@ -85,11 +91,12 @@ export async function prepareContainer({
     filter: spec.linux.seccomp && (await compileProfile(spec.linux.seccomp)),
     isMoved: options.noPivot,
     keepsKeyring: options.noNewKeyring,
+    keeps: options.keeps === true,
     pidFile: options.pidFile,
     consoleSocket: options.consoleSocket,
     pidfdSocket: options.pidfdSocket,
     preserved: preserved.count,
-    failed: explainCommand(globals, [mode === "create" ? "create" : "run", String(output)]),
+    failed: explainWith(globals, [mode === "create" ? "create" : "run", String(output)]),
   });
   const saved: Saved = {
     ociVersion: spec.ociVersion,
@@ -110,6 +117,7 @@ export async function prepareContainer({
     saved,
     lock,
     output: spec.hooks === undefined ? undefined : output,
+    hasNotify: notify !== undefined,
     sharesEnvironment: hooks.some((hook) => hook !== undefined && hook !== null && hook.env === undefined),
     asksMore: asksMore(spec),
     warnings,
@@ -121,11 +129,12 @@ function asksMore({ linux: { netDevices = {}, sysctl = {}, namespaces } }: Spec)
   return hasLinks || (Object.keys(sysctl).length > 0 && namespaces.some(({ path }) => path !== undefined));
 }
 
-function withEnvironment<S extends { readonly process: { readonly env: readonly string[] } }>(
-  spec: S,
-  more: readonly string[],
-): S {
-  return { ...spec, process: { ...spec.process, env: [...spec.process.env, ...more] } };
+/** What a container gets of systemd, if that is who called. */
+function withCallers(spec: Spec, environment: readonly string[], notify: ReturnType<typeof notifySetup>): Spec {
+  if (environment.length === 0 && notify === undefined) return spec;
+  const env = [...spec.process.env, ...environment, ...(notify === undefined ? [] : [notify.environment])];
+  const mounts = notify === undefined ? spec.mounts : [...spec.mounts, notify.mount];
+  return { ...spec, mounts, process: { ...spec.process, env } };
 }
 
 /** As runc has it: who leaves a terminal behind must leave it to somebody. */
@@ -138,18 +147,4 @@ function checkConsole({ mode, consoleSocket }: MakeOptions, isTerminal: boolean)
   if (consoleSocket !== undefined && (!isTerminal || mode === "foreground")) {
     throw new BoxError("no-console", "cannot use console socket if runc will not detach or allocate tty");
   }
-}
-
-/** This program again, with the same global options, for what failed after it had become the trampoline. */
-function explainCommand({ program, log: path, isJson }: Globals, words: readonly string[]): string[] {
-  const format = isJson ? ["--log-format", "json"] : [];
-  return [
-    ...ownCommand(),
-    ...program.words,
-    ...(path === undefined ? [] : ["--log", path]),
-    ...format,
-    "internal",
-    "failed",
-    ...words,
-  ];
 }

@@ -2,7 +2,7 @@ import { killCgroup, removeCgroup } from "@bantubox/cgroup";
 import { FIFO, RECORD } from "@bantubox/core/runtime/records";
 import { AT, allocate, attempt, BoxError, call, cstr, type Fd, nodeFs, SIGNALS } from "@bantubox/ffi";
 import { cgroupHost } from "./cgroup-host.ts";
-import { type Container, openProcess, STATE_FILES, statusOf, waitLock } from "./container.ts";
+import { type Container, isHeld, isPaused, openProcess, STATE_FILES, waitLock } from "./container.ts";
 import type { Globals } from "./globals.ts";
 import { type HookSource, readHooks, runHooksOf } from "./hooks.ts";
 
@@ -23,8 +23,9 @@ export async function removeContainer(globals: Globals, container: Container, fo
   const process = openProcess(container);
   if (process !== undefined) {
     using pidfd = process.pidfd;
-    const { status } = statusOf(container);
-    if (!force && status !== "created" && status !== "creating") {
+    // Its command was never there.
+    if (!force && !isHeld(container)) {
+      const status = isPaused(container) ? "paused" : "running";
       throw new BoxError("not-stopped", `cannot delete container ${container.id} that is not stopped: ${status}`);
     }
     killProcess(container, pidfd);

@@ -1,5 +1,6 @@
 import type { CgroupPlan } from "@bantubox/cgroup";
 import { AT, CLONE, MONITOR, O, PR, type Reg, SECTION, SIGNALS } from "@bantubox/ffi";
+import { type Announcement, announce } from "./announce.ts";
 import { type Build, startBuild } from "./build.ts";
 import { joinV1, openUnified } from "./cgroups.ts";
 import { becomeUser, enterDirectory, execute, type SeccompFilter, setRlimits } from "./identity.ts";
@@ -10,16 +11,19 @@ import {
   closeContainerEnds,
   makePipes,
   monitorFlags,
+  NO_PIPES,
   openPty,
   type Stdio,
   takeTerminal,
+  useInherited,
   usePipes,
   usePty,
 } from "./stdio.ts";
 import { TAG } from "./tags.ts";
+import { connectSocket } from "./unix-socket.ts";
 
 /** What joins a container that runs. */
-export interface ExecContext {
+export interface ExecContext extends Announcement {
   readonly spec: Spec;
   readonly process: Process;
   /** Number of the pidfd of the container's first process, checked to be still that one. */
@@ -28,6 +32,13 @@ export interface ExecContext {
   readonly stdio: Stdio;
   readonly filter: SeccompFilter | undefined;
   readonly detachKeys: readonly number[];
+  /**
+   * Nobody stays: the process has what the caller has at 0 to 2, or a terminal whose master goes to a socket,
+   * and is left to whoever called or a subreaper above them.
+   */
+  readonly leave?: { readonly consoleSocket: string | undefined };
+  /** Descriptors from 3 on that it inherits. */
+  readonly preserved?: number;
   readonly failed?: readonly string[];
   readonly reportFd?: number;
 }
@@ -44,22 +55,29 @@ export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
   const build = startBuild();
   const { plan } = build;
   const pid = plan.register(2);
-  const pipes = makePipes(build, context.stdio);
+  const { leave, preserved = 0 } = context;
+  const pipes = leave === undefined ? makePipes(build, context.stdio) : NO_PIPES;
+  const console =
+    leave?.consoleSocket === undefined
+      ? undefined
+      : connectSocket(build, plan.prepare, leave.consoleSocket, TAG.CONSOLE);
   const { intoDirectory } = context.cgroup;
   const unified = intoDirectory === undefined ? undefined : openUnified(build, intoDirectory);
   const fork = plan.prepare.builtin("fork", SECTION.CHILD, 0, unified ?? -1).into(pid);
   fork.tag(TAG.STATE);
   if (unified !== undefined) plan.parent.sys("close", unified);
   closeContainerEnds(build, pipes);
+  announce(build, context, pid);
 
-  const slave = enter(build, context);
+  const slave = enter(build, context, console);
   const steps = plan.child;
-  if (slave === undefined) usePipes(build, steps, pipes, context.process.user);
-  else usePty(steps, slave);
+  if (slave !== undefined) usePty(steps, slave);
+  else if (leave === undefined) usePipes(build, steps, pipes, context.process.user);
+  else useInherited(steps, context.process.user);
   enterDirectory(steps, context.process.cwd);
   becomeUser(build, steps, context.process, context.filter);
   // INNER is born where the container can look at it, and what is open there, through /proc (CVE-2016-9962).
-  steps.builtin("closeOthers", 3, -1).tag(TAG.STATE);
+  steps.builtin("closeOthers", 3 + preserved, -1).tag(TAG.STATE);
   const last = plan.register(2);
   steps.builtin("fork", SECTION.INNER, CLONE.PARENT, -1).into(last).tag(TAG.STATE);
   steps.builtin("sendChild", last, last.next()).tag(TAG.STATE);
@@ -68,11 +86,11 @@ export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
   const inner = plan.inner;
   inner.sys("prctl", PR.SET_PDEATHSIG, SIGNALS.KILL, 0, 0, 0);
   takeTerminal(inner, context.stdio.tty);
-  execute(build, inner, context.process);
+  execute(build, inner, context.process, { preserved });
 
   const { height = 0, width = 0 } = context.process.consoleSize ?? {};
   return plan.encode({
-    flags: monitorFlags(context.stdio) | MONITOR.EXEC,
+    flags: MONITOR.EXEC | (leave === undefined ? monitorFlags(context.stdio) : MONITOR.LEAVE),
     pid,
     stdin: pipes.stdin?.[1],
     stdout: pipes.stdout?.[1],
@@ -87,7 +105,11 @@ export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
 }
 
 /** Joins the container's groups and namespaces. @returns The slave of a pty, if there shall be one. */
-function enter(build: Build, { spec, process, pidfd, cgroup, stdio }: ExecContext): Reg | undefined {
+function enter(
+  build: Build,
+  { spec, process, pidfd, cgroup, stdio }: ExecContext,
+  socket: Reg | undefined,
+): Reg | undefined {
   const { plan, root } = build;
   const steps = plan.child;
   steps.sys("prctl", PR.SET_DUMPABLE, 0, 0, 0, 0);
@@ -111,7 +133,7 @@ function enter(build: Build, { spec, process, pidfd, cgroup, stdio }: ExecContex
     .into(root)
     .tag(TAG.PTY);
   const size = { rows: process.consoleSize?.height ?? 0, columns: process.consoleSize?.width ?? 0 };
-  const slave = openPty(build, steps, { user: process.user, size });
+  const slave = openPty(build, steps, { user: process.user, size, socket });
   steps.sys("close", root);
   return slave;
 }

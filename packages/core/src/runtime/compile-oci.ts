@@ -1,5 +1,6 @@
 import type { CgroupHost, CgroupPlan } from "@bantubox/cgroup";
-import { AT, ERRNO, MONITOR, O, type Reg, S_IF, SECTION } from "@bantubox/ffi";
+import { AT, MONITOR, O, type Reg, S_IF, SECTION } from "@bantubox/ffi";
+import { type Announcement, announce } from "./announce.ts";
 import { type Build, startBuild } from "./build.ts";
 import { makeCgroups, removeCgroups } from "./cgroups.ts";
 import { compileChild } from "./child.ts";
@@ -12,12 +13,12 @@ import { FIFO, RECORD } from "./records.ts";
 import type { RootFs } from "./rootfs.ts";
 import { connectListener, type SeccompListener } from "./seccomp/listener.ts";
 import type { Spec } from "./spec.ts";
-import { closeContainerEnds, makePipes, monitorFlags, type Pipes, type Stdio, streamsOf } from "./stdio.ts";
+import { closeContainerEnds, makePipes, monitorFlags, NO_PIPES, type Pipes, type Stdio, streamsOf } from "./stdio.ts";
 import { TAG } from "./tags.ts";
 import { connectSocket } from "./unix-socket.ts";
 
 /** A start as the OCI commands have it: without a store, and mostly without anybody who stays. */
-export interface OciContext {
+export interface OciContext extends Announcement {
   readonly id: string;
   readonly spec: Spec;
   readonly root: RootFs;
@@ -30,6 +31,8 @@ export interface OciContext {
    * `foreground` stays as its parent, and removes everything when it ends.
    */
   readonly mode: "create" | "detach" | "foreground";
+  /** Of `foreground`: what it has made stays when it ends. */
+  readonly keeps: boolean;
   /** Number of a descriptor of `directory` that holds its lock. */
   readonly lockFd: number;
   /** Where hooks print, for the error. */
@@ -41,10 +44,8 @@ export interface OciContext {
   /** As ChildContext has them: --no-pivot, --no-new-keyring. */
   readonly isMoved: boolean;
   readonly keepsKeyring: boolean;
-  /** Absolute paths, where there are any. */
-  readonly pidFile: string | undefined;
+  /** Absolute path of the socket that gets the terminal's master. */
   readonly consoleSocket: string | undefined;
-  readonly pidfdSocket: string | undefined;
   /** Descriptors from 3 on that PID 1 inherits. */
   readonly preserved: number;
   /** argv of what explains a failure; three numbers and the plan's descriptor follow it. */
@@ -141,8 +142,7 @@ function prepare(
   const { consoleSocket } = context;
   const terminal = consoleSocket === undefined ? undefined : connectSocket(build, steps, consoleSocket, TAG.CONSOLE);
   const listener = connectListener(build, context.spec.linux.seccomp, stateOf(context));
-  const pipes =
-    stdio === undefined ? { stdin: undefined, stdout: undefined, stderr: undefined } : makePipes(build, stdio);
+  const pipes = stdio === undefined ? NO_PIPES : makePipes(build, stdio);
   steps.sys("chdir", context.bundle).tag(TAG.STATE);
   const flags = namespaceFlags(context.spec.linux);
   steps
@@ -170,7 +170,9 @@ function hasRuntimeHooks({ spec: { hooks } }: OciContext): boolean {
 function runOwn(build: Build, context: OciContext, kind: "createContainer" | "startContainer"): void {
   const hooks = context.spec.hooks?.[kind] ?? [];
   if (hooks.length === 0) return;
-  const { child, scratch } = build;
+  const { child, scratch, root } = build;
+  // As runc has it: what a hook does to "." it does to the container.
+  if (kind === "createContainer") child.sys("fchdir", root).tag(TAG.HOOK);
   child.sys("getpid").into(scratch);
   const status = kind === "createContainer" ? "creating" : "created";
   runHooks(build, child, { kind, hooks, state: stateOf(context), status, pid: scratch });
@@ -200,28 +202,19 @@ function compileParent(build: Build, context: OciContext, registers: Registers, 
     });
   }
   steps.builtin("recordStart", directory, RECORD.pid).tag(TAG.STATE);
-  if (context.pidFile !== undefined) {
-    steps.builtin("writePid", `${context.pidFile}.new`, context.pidFile, pid).tag(TAG.STATE);
-  }
-  if (context.pidfdSocket !== undefined) {
-    const socket = connectSocket(build, steps, context.pidfdSocket, TAG.CONSOLE);
-    steps.builtin("passFd", socket, pid.next(), "pidfd", 5).tag(TAG.CONSOLE);
-    steps.sys("close", socket);
-    steps.sys("chdir", context.bundle);
-  }
+  announce(build, context, pid);
   closeContainerEnds(build, pipes);
 }
 
 /** When it failed, or, with somebody who stayed, ended. */
 function compileEnd(build: Build, context: OciContext): void {
   const { exited, undo } = build.plan;
-  for (const steps of [exited, undo]) {
+  for (const steps of context.keeps ? [undo] : [exited, undo]) {
     removeCgroups(steps, context.cgroup);
     steps.builtin("removeTree", AT.FDCWD, context.directory).ignore();
     const hooks = context.spec.hooks?.poststop ?? [];
     runHooks(build, steps, { kind: "poststop", hooks, state: stateOf(context), status: "stopped", pid: 0 });
   }
-  if (context.pidFile !== undefined) undo.sys("unlinkat", AT.FDCWD, context.pidFile, 0).tolerate(ERRNO.ENOENT);
 }
 
 function stateOf({ spec, id, bundle }: OciContext): HookState {

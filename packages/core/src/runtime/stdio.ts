@@ -22,6 +22,8 @@ export interface Pipes {
   readonly stderr: readonly [Reg, Reg] | undefined;
 }
 
+export const NO_PIPES: Pipes = { stdin: undefined, stdout: undefined, stderr: undefined };
+
 /** What a process of a container has at 0, 1 and 2. */
 export type Streams =
   | { readonly kind: "pipes"; readonly pipes: Pipes }
@@ -50,7 +52,7 @@ export function monitorFlags({ tty, attach, forward }: Stdio): number {
  * A container without a terminal never holds the caller's: what it writes passes through the monitor.
  */
 export function makePipes({ plan }: Build, { tty, interactive }: Stdio): Pipes {
-  if (tty) return { stdin: undefined, stdout: undefined, stderr: undefined };
+  if (tty) return NO_PIPES;
   const steps = plan.prepare;
   const pipe = (isInput: boolean): [Reg, Reg] => {
     const pair = plan.space(8);

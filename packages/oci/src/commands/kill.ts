@@ -42,6 +42,6 @@ function killAll({ saved }: Container, number: number): number {
 function parseSignal(text: string): number {
   const name = text.toUpperCase().replace(/^SIG/, "");
   const number = /^[0-9]+$/.test(text) ? Number(text) : (SIGNALS as Readonly<Record<string, number>>)[name];
-  if (number !== undefined && number > 0 && number <= 64) return number;
+  if (number !== undefined && number >= 0 && number <= 64) return number;
   throw new BoxError("bad-signal", `unknown signal ${JSON.stringify(text)}`);
 }

@@ -13,6 +13,11 @@ export default command({
   },
   count: [1, 1],
   async run(globals, values, [id = ""]) {
-    return await makeContainer(globals, { ...makeOptions(values), id, mode: values.detach ? "detach" : "foreground" });
+    return await makeContainer(globals, {
+      ...makeOptions(values),
+      id,
+      mode: values.detach ? "detach" : "foreground",
+      keeps: values.keep === true,
+    });
   },
 });

@@ -2,7 +2,7 @@
 import { type Assembler, BPF, DATA, type Label } from "./bpf.ts";
 import { type LinuxSeccompArg, profileError } from "./profile.ts";
 
-const OPERATORS = {
+export const OPERATORS = {
   SCMP_CMP_NE: "NE",
   SCMP_CMP_LT: "LT",
   SCMP_CMP_LE: "LE",

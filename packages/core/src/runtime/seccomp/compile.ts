@@ -9,7 +9,7 @@ import { type Abi, X32_BIT } from "./syscalls.ts";
 /** AUDIT_ARCH_* of <linux/audit.h>. */
 const AUDIT_ARCH = { x86_64: 0xc000_003e, x86: 0x4000_0003, aarch64: 0xc000_00b7, arm: 0x4000_0028 } as const;
 
-const ARCHITECTURES: ReadonlyMap<string, Abi> = new Map([
+export const ARCHITECTURES: ReadonlyMap<string, Abi> = new Map([
   ["SCMP_ARCH_X86_64", "x86_64"],
   ["SCMP_ARCH_X86", "x86"],
   ["SCMP_ARCH_X32", "x32"],

@@ -45,7 +45,7 @@ export const RET = {
   ALLOW: 0x7fff_0000,
 } as const;
 
-const ACTIONS: Readonly<Record<string, number>> = {
+export const ACTIONS: Readonly<Record<string, number>> = {
   SCMP_ACT_KILL: RET.KILL_THREAD,
   SCMP_ACT_KILL_THREAD: RET.KILL_THREAD,
   SCMP_ACT_KILL_PROCESS: RET.KILL_PROCESS,
@@ -63,7 +63,7 @@ const NEW_LISTENER = 8;
 const WAIT_KILLABLE_RECV = 32;
 
 /** SECCOMP_FILTER_FLAG_* of <linux/seccomp.h>. */
-const FLAGS: Readonly<Record<string, number>> = {
+export const FLAGS: Readonly<Record<string, number>> = {
   SECCOMP_FILTER_FLAG_TSYNC: TSYNC,
   SECCOMP_FILTER_FLAG_LOG: 2,
   SECCOMP_FILTER_FLAG_SPEC_ALLOW: 4,

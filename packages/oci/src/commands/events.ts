@@ -1,0 +1,78 @@
+import { readOomKills } from "@bantubox/cgroup";
+import { allocate, BoxError, call } from "@bantubox/ffi";
+import { cgroupHost } from "../cgroup-host.ts";
+import { command } from "../command.ts";
+import { getContainer, openProcess } from "../container.ts";
+import { parseDuration } from "../duration.ts";
+import { print } from "../log.ts";
+import { readOciStats } from "../stats.ts";
+
+/** How often the kernel's count of killed processes is read. */
+const OOM_POLL_MS = 200;
+const POLLIN = 1;
+
+export default command({
+  name: "events",
+  summary: "Show a container's statistics, and its lack of memory",
+  operands: "ID",
+  flags: {
+    interval: { type: "string", help: "how often statistics are shown (default: 5s)" },
+    stats: { type: "boolean", help: "show them once" },
+  },
+  count: [1, 1],
+  run(globals, { interval = "5s", stats }, [id = ""]) {
+    const everyMs = parseDuration(interval);
+    if (everyMs <= 0) throw new BoxError("usage", "duration interval must be greater than 0");
+    const container = getContainer(globals, id);
+    const process = openProcess(container);
+    const { saved } = container;
+    if (process === undefined || saved === undefined)
+      throw new BoxError("container-not-running", `container with id ${id} is not running`);
+    using pidfd = process.pidfd;
+    const show = (): void =>
+      print(JSON.stringify({ type: "stats", id, data: readOciStats(cgroupHost(), saved.cgroup) }));
+    if (stats) show();
+    else
+      watch({
+        pidfd: pidfd.raw,
+        group: saved.cgroup,
+        everyMs,
+        show,
+        onOom: () => print(JSON.stringify({ type: "oom", id })),
+      });
+    return 0;
+  },
+});
+
+interface Watch {
+  readonly pidfd: number;
+  readonly group: string;
+  readonly everyMs: number;
+  readonly show: () => void;
+  readonly onOom: () => void;
+}
+
+/** Until the container has ended. Asking the kernel's counter is the same on v1 and v2, and no event is lost between two. */
+function watch({ pidfd, group, everyMs, show, onOom }: Watch): void {
+  let kills = readOomKills(cgroupHost(), group) ?? 0;
+  let next = performance.now() + everyMs;
+  for (let hasEnded = false; !hasEnded; ) {
+    hasEnded = waitEnd(pidfd, Math.min(OOM_POLL_MS, Math.max(1, next - performance.now())));
+    const now = readOomKills(cgroupHost(), group) ?? kills;
+    for (; kills < now; kills++) onOom();
+    if (hasEnded || performance.now() < next) continue;
+    show();
+    next += everyMs;
+  }
+}
+
+function waitEnd(pidfd: number, ms: number): boolean {
+  // struct pollfd, then a struct timespec.
+  const memory = allocate(24);
+  const view = new DataView(memory.buffer);
+  view.setInt32(0, pidfd, true);
+  view.setInt16(4, POLLIN, true);
+  view.setUint32(8, Math.floor(ms / 1000), true);
+  view.setUint32(16, Math.floor((ms % 1000) * 1e6), true);
+  return call("ppoll", "the container's process", memory, 1, memory.subarray(8), null, 0) > 0;
+}

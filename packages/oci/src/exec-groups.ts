@@ -1,0 +1,50 @@
+import type { CgroupHost, CgroupPlan, Hierarchy } from "@bantubox/cgroup";
+import { BoxError, existsSync } from "@bantubox/ffi";
+
+/**
+ * The groups that another process of a container joins: the container's, or one below it.
+ *
+ * @param cgroup The container's own, relative to each hierarchy's top.
+ * @param given Of `--cgroup`: a path below it, for all controllers or, as in `cpu,memory:sub`, for some of v1's.
+ * @throws {BoxError} `bad-cgroup`
+ */
+export function execGroups(
+  host: CgroupHost,
+  cgroup: string,
+  given: readonly string[] = [],
+): Pick<CgroupPlan, "joins" | "intoDirectory"> {
+  const below = new Map<string, string>();
+  for (const text of given) {
+    const colon = text.indexOf(":");
+    const path = subPath(text.slice(colon + 1));
+    for (const controller of colon === -1 ? [""] : text.slice(0, colon).split(",")) {
+      if (controller !== "" && host.controllers.get(controller)?.version !== 1) {
+        throw new BoxError("bad-cgroup", `unknown controller ${controller} in --cgroup ${text}`);
+      }
+      below.set(controller, path);
+    }
+  }
+  const directoryOf = ({ mount, controllers }: Pick<Hierarchy, "mount" | "controllers">): string => {
+    const own = controllers.map((name) => below.get(name)).find((path) => path !== undefined);
+    const directory = `${mount}/${cgroup}${own ?? below.get("") ?? ""}`;
+    if (existsSync(directory)) return directory;
+    throw new BoxError(
+      "bad-cgroup",
+      `error adding pid to cgroups: open ${directory}/cgroup.procs: no such file or directory`,
+    );
+  };
+  const joins = host.hierarchies.map((hierarchy) => {
+    const directory = directoryOf(hierarchy);
+    // v1's file for one thread needs no lock over all forks of the machine.
+    return `${directory}/${hierarchy.version === 2 ? "cgroup.procs" : "tasks"}`;
+  });
+  const unified = host.hierarchies.find(({ version }) => version === 2);
+  return { joins, intoDirectory: unified && directoryOf(unified) };
+}
+
+/** With a slash in front, or nothing. */
+function subPath(text: string): string {
+  const parts = text.split("/").filter((part) => part !== "" && part !== ".");
+  if (parts.includes("..")) throw new BoxError("bad-cgroup", `bad --cgroup: ${text} is not a sub cgroup path`);
+  return parts.map((part) => `/${part}`).join("");
+}

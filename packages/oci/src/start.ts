@@ -1,0 +1,62 @@
+import { FIFO } from "@bantubox/core/runtime/records";
+import { AT, allocate, attempt, BoxError, call, cstr, Fd, O } from "@bantubox/ffi";
+import { type Container, findProcess, getContainer, openProcess, waitLock } from "./container.ts";
+import { explainHeld } from "./explain.ts";
+import type { Globals } from "./globals.ts";
+import { runPoststart } from "./hooks.ts";
+import { openNotify, passOnReady } from "./notify.ts";
+
+/** struct control_message, which a held process writes when it cannot go on. */
+const REPORT_BYTES = 16;
+
+/** Lets a created container run its command. @throws {BoxError} `not-created`; why the command could not be executed. */
+export async function startContainer(globals: Globals, id: string): Promise<void> {
+  const container = getContainer(globals, id);
+  using _lock = waitLock(container);
+  using fifo = openFifo(container);
+  using notify = openNotify(container);
+  release(fifo);
+  const report = readReport(container);
+  attempt("unlinkat", AT.FDCWD, cstr(`${container.directory}/${FIFO}`), 0);
+  if (report !== undefined) throw explainHeld(container, report);
+  await runPoststart(globals, container);
+  if (notify !== undefined) waitReady(container, notify);
+}
+
+function waitReady(container: Container, notify: Fd): void {
+  const process = openProcess(container);
+  if (process === undefined) return;
+  using pidfd = process.pidfd;
+  passOnReady(notify, { pidfd, pid: process.pid });
+}
+
+/** The fifo's other end: it can be opened only while the process waits there. */
+function openFifo(container: Container): Fd {
+  const path = cstr(`${container.directory}/${FIFO}`);
+  const raw = attempt("openat", AT.FDCWD, path, O.WRONLY | O.NONBLOCK | O.CLOEXEC);
+  if (raw >= 0) return new Fd(raw);
+  const why =
+    findProcess(container) === undefined
+      ? "cannot start a container that has stopped"
+      : "cannot start an already running container";
+  throw new BoxError("not-created", why);
+}
+
+/** Lets the process go on, and waits until it has closed its end: it has executed its command, or ended. */
+function release(fifo: Fd): void {
+  call("write", "the container's fifo", fifo.raw, new Uint8Array(new ArrayBuffer(1)), 1);
+  // struct pollfd: an end without readers reports POLLERR, which needs no asking for.
+  const poll = allocate(8);
+  new DataView(poll.buffer).setInt32(0, fifo.raw, true);
+  call("ppoll", "the container's fifo", poll, 1, null, null, 0);
+}
+
+/** What the process left in the fifo before it ended: tag and errno of the step that failed. */
+function readReport({ directory }: Container): { tag: number; errno: number } | undefined {
+  using fifo = new Fd(call("openat", FIFO, AT.FDCWD, cstr(`${directory}/${FIFO}`), O.RDONLY | O.NONBLOCK | O.CLOEXEC));
+  const bytes = allocate(2 * REPORT_BYTES);
+  const n = attempt("read", fifo.raw, bytes, bytes.length);
+  if (n !== REPORT_BYTES) return undefined;
+  const view = new DataView(bytes.buffer);
+  return { tag: view.getUint32(0, true), errno: view.getUint32(12, true) };
+}

@@ -1,0 +1,463 @@
+/** bb-oci as engines call it: the commands, their words, statuses and files. */
+import { describe, expect, test } from "bun:test";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { run, until } from "./harness.ts";
+import { BB_OCI, cgroupsOf, newRuntime, sharedDirectory, started, stopped } from "./oci-harness.ts";
+
+/** A zombie waits for whoever is its parent by now. */
+function isAlive(pid: number): boolean {
+  return existsSync(`/proc/${pid}`) && !/^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+}
+
+describe("run", () => {
+  test("passes on what goes in and out, and the exit status; nothing is left", async () => {
+    await using runtime = newRuntime();
+    const bundle = await runtime.bundle(["sh", "-c", "cat; echo no >&2; exit 7"]);
+    const result = await runtime.oci(["run", "-b", bundle, runtime.id()], { stdin: "in\n" });
+    expect(result).toEqual({ code: 7, stdout: "in\n", stderr: "no\n" });
+    expect(readdirSync(runtime.root)).toEqual([]);
+  });
+
+  test("passes signals on, and says 128 and the signal", async () => {
+    await using runtime = newRuntime();
+    const bundle = await runtime.bundle([
+      "sh",
+      "-c",
+      "trap 'echo got; exit 3' TERM; echo up; while :; do sleep 0.05; done",
+    ]);
+    const id = runtime.id();
+    const child = Bun.spawn([...runtime.command, "run", "-b", bundle, id], { stdout: "pipe" });
+    const reader = child.stdout.getReader();
+    expect(new TextDecoder().decode((await reader.read()).value)).toBe("up\n");
+    child.kill("SIGTERM");
+    expect(await child.exited).toBe(3);
+    const killed = Bun.spawn([...runtime.command, "run", "-b", await runtime.bundle(["sleep", "100"]), id]);
+    await until("it runs", async () => (await runtime.oci(["state", id])).stdout.includes('"running"'));
+    await runtime.ok(["kill", id, "KILL"]);
+    expect(await killed.exited).toBe(137);
+  });
+
+  test("gives a terminal of the container's own devpts", async () => {
+    await using runtime = newRuntime();
+    const bundle = await runtime.bundle(["sh", "-c", "tty; test -t 0 && test -t 2 && stty size"], (config) => {
+      config.process.terminal = true;
+      config.process["consoleSize"] = { height: 11, width: 22 };
+    });
+    const { code, stdout } = await runtime.oci(["run", "-b", bundle, runtime.id()]);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: "/dev/pts/0\r\n11 22\r\n" });
+  });
+});
+
+describe("the life of a container", () => {
+  test("created, running, stopped, gone", async () => {
+    await using runtime = newRuntime();
+    const shared = sharedDirectory(runtime);
+    const bundle = await runtime.bundle(["sh", "-c", "echo up >/tmp/up; sleep 1000"], ({ mounts }) =>
+      mounts.push(shared.mount),
+    );
+    const id = runtime.id();
+    const pidFile = join(runtime.directory, "pid");
+    await runtime.ok(["create", "--bundle", bundle, "--pid-file", pidFile, id]);
+    const state = JSON.parse(await runtime.ok(["state", id]));
+    expect(state).toMatchObject({ ociVersion: "1.2.0", id, status: "created", bundle });
+    expect(readFileSync(pidFile, "utf8")).toBe(String(state.pid));
+    expect(existsSync(join(shared.path, "up"))).toBe(false);
+    await runtime.ok(["start", id]);
+    await until("the command runs", () => existsSync(join(shared.path, "up")));
+    expect(await runtime.status(id)).toBe("running");
+    expect((await runtime.oci(["start", id])).stderr).toContain("cannot start an already running container");
+    expect((await runtime.oci(["delete", id])).stderr).toContain("that is not stopped: running");
+    await runtime.ok(["kill", id, "9"]);
+    await stopped(runtime, id);
+    expect((await runtime.oci(["kill", id, "15"])).stderr).toContain("container not running");
+    expect((await runtime.oci(["start", id])).stderr).toContain("cannot start a container that has stopped");
+    await runtime.ok(["delete", id]);
+    expect(await runtime.oci(["delete", id])).toMatchObject({ code: 1, stdout: "" });
+    expect((await runtime.oci(["state", id])).stderr).toContain("container does not exist");
+    await runtime.ok(["delete", "--force", id]);
+    expect(cgroupsOf(id)).toEqual([]);
+  });
+
+  test("a created container is deleted, and one that runs with --force", async () => {
+    await using runtime = newRuntime();
+    const id = runtime.id();
+    await runtime.ok(["create", "-b", await runtime.bundle(["sleep", "1000"]), id]);
+    await runtime.ok(["delete", id]);
+    const { id: other, pid } = await started(runtime);
+    await runtime.ok(["delete", "--force", other]);
+    expect(isAlive(pid)).toBe(false);
+  });
+
+  test("the held process is the caller's subreaper's, and keeps nothing of the caller but its streams", async () => {
+    await using runtime = newRuntime();
+    const id = runtime.id();
+    const bundle = await runtime.bundle(["sleep", "1000"]);
+    // A descriptor that leaks into create, as a shim's socket does.
+    const script = 'exec 3</etc/passwd; "$@" </dev/null >/dev/null 2>&1';
+    expect((await run(["sh", "-c", script, "sh", ...runtime.command, "create", "-b", bundle, id])).code).toBe(0);
+    const { pid } = JSON.parse(await runtime.ok(["state", id])) as { pid: number };
+    expect(readFileSync(`/proc/${pid}/status`, "utf8")).toMatch(/^PPid:\t1$/m);
+    const open = readdirSync(`/proc/${pid}/fd`).sort();
+    // The fourth is the fifo.
+    expect(open.slice(0, 3)).toEqual(["0", "1", "2"]);
+    expect(open).toHaveLength(4);
+    await runtime.ok(["start", id]);
+    expect(readdirSync(`/proc/${pid}/fd`).sort()).toEqual(["0", "1", "2"]);
+  });
+
+  test("list names them all, also one that was never finished", async () => {
+    await using runtime = newRuntime();
+    expect(await runtime.ok(["list", "-f", "json"])).toBe("null");
+    const { id, pid, bundle } = await started(runtime);
+    await run(["mkdir", join(runtime.root, "half")]);
+    expect((await runtime.ok(["list", "--quiet"])).split("\n").sort()).toEqual([id, "half"].sort());
+    const rows = JSON.parse(await runtime.ok(["list", "--format", "json"])) as { id: string }[];
+    expect(rows.find((row) => row.id === id)).toMatchObject({ pid, bundle, status: "running", owner: "root" });
+    expect(rows.find((row) => row.id === "half")).toMatchObject({ pid: 0, status: "stopped" });
+    await runtime.ok(["delete", "--force", "half"]);
+    expect(await runtime.ok(["list", "-q"])).toBe(id);
+  });
+});
+
+describe("what is refused is refused before anything is made", () => {
+  test.each([
+    ["no config.json", () => undefined, "config.json not found"],
+    ["a field of a wrong type", () => ({ process: { args: "sh", cwd: "/" } }), "process.args"],
+    ["a relative working directory", () => ({ process: { args: ["sh"], cwd: "tmp" } }), "process.cwd"],
+    ["a root that is not there", () => ({ root: { path: "/nowhere" } }), "root.path"],
+  ])("%s", async (_, change, words) => {
+    await using runtime = newRuntime();
+    const bundle = await runtime.bundle(["true"]);
+    const path = join(bundle, "config.json");
+    const changes = change();
+    if (changes === undefined) await run(["rm", path]);
+    else writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), ...changes }));
+    const { code, stderr } = await runtime.oci(["create", "-b", bundle, runtime.id()]);
+    expect(code).toBe(1);
+    expect(stderr).toContain(words);
+    expect(existsSync(runtime.root)).toBe(false);
+  });
+
+  test("an ID that leads elsewhere, one that is taken, and a line that says nothing", async () => {
+    await using runtime = newRuntime();
+    const bundle = await runtime.bundle(["true"]);
+    for (const id of ["../a", "a/b", "..", ""]) {
+      expect((await runtime.oci(["create", "-b", bundle, id])).stderr).toContain("invalid container ID format");
+    }
+    const id = runtime.id();
+    await runtime.ok(["create", "-b", bundle, id]);
+    expect((await runtime.oci(["create", "-b", bundle, id])).stderr).toContain(
+      "container with given ID already exists",
+    );
+    expect((await runtime.oci(["create"])).stderr).toContain("exactly 1 argument");
+    expect((await runtime.oci(["creat"])).code).toBe(1);
+    expect((await runtime.oci(["state", "--nope", id])).stderr).toContain("flag provided but not defined: -nope");
+  });
+
+  test.each([
+    [["nope"], /exec: \\?"nope\\?": executable file not found in \$PATH/],
+    [["/nope"], /stat \/nope: no such file or directory/],
+    [["/etc/passwd"], /permission denied/],
+  ])("a command that cannot be executed: %j", async (args, words) => {
+    await using runtime = newRuntime();
+    const log = join(runtime.directory, "log.json");
+    const bundle = await runtime.bundle(args);
+    const { code, stderr } = await runtime.oci([
+      "--log",
+      log,
+      "--log-format",
+      "json",
+      "create",
+      "-b",
+      bundle,
+      runtime.id(),
+    ]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(words);
+    const lines = readFileSync(log, "utf8").trim().split("\n");
+    const last = JSON.parse(lines.at(-1) ?? "") as Record<string, string>;
+    expect(last).toEqual({
+      level: "error",
+      msg: stderr.trim(),
+      time: expect.stringMatching(/^\d{4}-\d\d-\d\dT/) as unknown as string,
+    });
+    expect(readdirSync(runtime.root)).toEqual([]);
+  });
+
+  test("a terminal that is left to nobody", async () => {
+    await using runtime = newRuntime();
+    const bundle = await runtime.bundle(["true"], ({ process }) => {
+      process.terminal = true;
+    });
+    const { code, stderr } = await runtime.oci(["create", "-b", bundle, runtime.id()]);
+    expect(code).toBe(1);
+    expect(stderr).toContain("without setting console socket");
+  });
+});
+
+test("what a held process cannot do is said by start: exec format error", async () => {
+  await using runtime = newRuntime();
+  const shared = sharedDirectory(runtime);
+  writeFileSync(join(shared.path, "junk"), "\x7fELFnonsense", { mode: 0o755 });
+  const id = runtime.id();
+  await runtime.ok([
+    "create",
+    "-b",
+    await runtime.bundle(["/tmp/junk"], ({ mounts }) => mounts.push(shared.mount)),
+    id,
+  ]);
+  const { code, stderr } = await runtime.oci(["start", id]);
+  expect(code).toBe(1);
+  expect(stderr).toContain("exec format error");
+  await stopped(runtime, id);
+});
+
+describe("hooks", () => {
+  const KINDS = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
+  test("of all six kinds run at their place, with the state on stdin and an environment of their own", async () => {
+    await using runtime = newRuntime();
+    const shared = sharedDirectory(runtime);
+    const note = (kind: string) => ({
+      path: kind === "startContainer" ? "/bin/sh" : "/bin/sh",
+      args: ["sh", "-c", `echo ${kind} $WHO $(cat) >>${kind === "startContainer" ? "/tmp" : shared.path}/notes`],
+      env: ["WHO=me", "PATH=/bin:/usr/bin"],
+    });
+    const bundle = await runtime.bundle(["sh", "-c", "echo command >>/tmp/notes; sleep 1000"], (config) => {
+      config.mounts.push(shared.mount);
+      config.hooks = Object.fromEntries(KINDS.map((kind) => [kind, [note(kind)]]));
+    });
+    const id = runtime.id();
+    const notes = (): [string, string, Record<string, unknown> | undefined][] =>
+      readFileSync(join(shared.path, "notes"), "utf8")
+        .trim()
+        .split("\n")
+        .map((line) => {
+          const [kind = "", who = "", ...json] = line.split(" ");
+          return [kind, who, json.length === 0 ? undefined : (JSON.parse(json.join(" ")) as Record<string, unknown>)];
+        });
+    await runtime.ok(["create", "-b", bundle, id]);
+    expect(notes().map(([kind]) => kind)).toEqual(["prestart", "createRuntime", "createContainer"]);
+    const { pid } = JSON.parse(await runtime.ok(["state", id])) as { pid: number };
+    await runtime.ok(["start", id]);
+    await until("the command runs", () => notes().some(([kind]) => kind === "command"));
+    await runtime.ok(["kill", id, "KILL"]);
+    await stopped(runtime, id);
+    await runtime.ok(["delete", id]);
+    const byKind = new Map(notes().map(([kind, who, state]) => [kind, { who, ...state }]));
+    expect([...byKind.keys()].sort()).toEqual([...KINDS, "command"].sort());
+    expect(byKind.get("prestart")).toMatchObject({
+      who: "me",
+      id,
+      pid,
+      status: "creating",
+      bundle,
+      ociVersion: "1.2.0",
+    });
+    expect(byKind.get("createRuntime")).toMatchObject({ pid, status: "creating" });
+    expect(byKind.get("createContainer")).toMatchObject({ pid: 1, status: "creating" });
+    expect(byKind.get("startContainer")).toMatchObject({ pid: 1, status: "created" });
+    expect(byKind.get("poststart")).toMatchObject({ pid, status: "running" });
+    expect(byKind.get("poststop")).toMatchObject({ pid: 0, status: "stopped" });
+  });
+
+  test.each(["prestart", "createRuntime", "createContainer"])(
+    "a %s hook that fails ends the creation",
+    async (kind) => {
+      await using runtime = newRuntime();
+      const bundle = await runtime.bundle(["sleep", "1000"], (config) => {
+        config.hooks = {
+          [kind]: [{ path: "/bin/true" }, { path: "/bin/sh", args: ["sh", "-c", "echo because; exit 4"] }],
+        };
+      });
+      const id = runtime.id();
+      for (const verb of ["create", "run"]) {
+        const { code, stderr } = await runtime.oci([verb, "-b", bundle, id]);
+        expect(code).toBe(1);
+        expect(stderr).toContain(`error running ${kind} hook #1: exit status 4, it printed: because`);
+        expect(readdirSync(runtime.root)).toEqual([]);
+        expect(cgroupsOf(id)).toEqual([]);
+      }
+    },
+  );
+
+  test("one that takes too long is killed", async () => {
+    await using runtime = newRuntime();
+    const bundle = await runtime.bundle(["sleep", "1000"], (config) => {
+      config.hooks = { createRuntime: [{ path: "/bin/sleep", args: ["sleep", "100"], timeout: 1 }] };
+    });
+    const { code, stderr } = await runtime.oci(["create", "-b", bundle, runtime.id()]);
+    expect(code).toBe(1);
+    expect(stderr).toContain("it was killed after its timeout");
+  });
+
+  test("poststart's and poststop's that fail are warned of; the container goes on", async () => {
+    await using runtime = newRuntime();
+    const bundle = await runtime.bundle(["sleep", "1000"], (config) => {
+      config.hooks = { poststart: [{ path: "/bin/false" }], poststop: [{ path: "/nowhere" }] };
+    });
+    const id = runtime.id();
+    await runtime.ok(["create", "-b", bundle, id]);
+    const start = await runtime.oci(["start", id]);
+    expect(start.code).toBe(0);
+    expect(start.stderr).toContain("level=warning");
+    expect(await runtime.status(id)).toBe("running");
+    const end = await runtime.oci(["delete", "--force", id]);
+    expect(end.code).toBe(0);
+    expect(end.stderr).toContain("error running poststop hook #0");
+  });
+});
+
+describe("exec", () => {
+  test("is the container's process with changes, and ends as its command", async () => {
+    await using runtime = newRuntime();
+    const { id } = await started(runtime);
+    const show = 'echo "$(id -u):$(id -g) $(pwd) $A $0"; cat; exit 5';
+    const options = ["--user", "1000:1001", "--cwd", "/home/user", "--env", "A=b"];
+    const result = await runtime.oci(["exec", ...options, id, "sh", "-c", show, "zero"], { stdin: "in" });
+    expect(result).toEqual({ code: 5, stdout: "1000:1001 /home/user b zero\nin", stderr: "" });
+    const missing = await runtime.oci(["exec", id, "nope"]);
+    expect(missing.code).toBe(255);
+    expect(missing.stderr).toContain("executable file not found in $PATH");
+  });
+
+  test("--process takes a whole process, --detach leaves it to the caller's subreaper with its pid", async () => {
+    await using runtime = newRuntime();
+    const { id } = await started(runtime);
+    const file = join(runtime.directory, "process.json");
+    const pidFile = join(runtime.directory, "exec.pid");
+    writeFileSync(
+      file,
+      JSON.stringify({ args: ["sleep", "600"], cwd: "/tmp", env: ["PATH=/bin"], user: { uid: 7, gid: 8 } }),
+    );
+    await runtime.ok(["exec", "--process", file, "--detach", "--pid-file", pidFile, id]);
+    const pid = readFileSync(pidFile, "utf8");
+    expect(pid).toMatch(/^[0-9]+$/);
+    const status = readFileSync(`/proc/${pid}/status`, "utf8");
+    expect(status).toMatch(/^PPid:\t1$/m);
+    expect(status).toMatch(/^Uid:\t7\t7\t7\t7$/m);
+    expect(JSON.parse(await runtime.ok(["ps", "--format", "json", id]))).toContain(Number(pid));
+    await runtime.ok(["delete", "--force", id]);
+    await until("it ends with its container", () => !isAlive(Number(pid)));
+  });
+
+  test("nothing of the caller is in it", async () => {
+    await using runtime = newRuntime();
+    const { id } = await started(runtime);
+    const script = 'exec 3</etc/passwd 9</etc/passwd; SECRET=1 "$@"';
+    const command = [...runtime.command, "exec", id, "sh", "-c", "ls /proc/self/fd; env"];
+    const { stdout } = await run(["sh", "-c", script, "sh", ...command]);
+    // The last is ls's own.
+    expect(stdout).toStartWith("0\n1\n2\n3\n");
+    expect(stdout).not.toMatch(/^[4-9]$/m);
+    expect(stdout).not.toContain("SECRET");
+  });
+
+  test("a container that is not there, stopped or paused has none", async () => {
+    await using runtime = newRuntime();
+    const { id } = await started(runtime);
+    expect(await runtime.oci(["exec", "nobody", "true"])).toMatchObject({ code: 255 });
+    await runtime.ok(["pause", id]);
+    expect(await runtime.status(id)).toBe("paused");
+    expect((await runtime.oci(["exec", id, "true"])).stderr).toContain("cannot exec in a paused container");
+    await runtime.ok(["resume", id]);
+    await runtime.ok(["exec", id, "true"]);
+    await runtime.ok(["kill", id, "SIGKILL"]);
+    await stopped(runtime, id);
+    expect((await runtime.oci(["exec", id, "true"])).stderr).toContain("cannot exec in a stopped container");
+  });
+});
+
+test("--preserve-fds passes on so many descriptors and no more", async () => {
+  await using runtime = newRuntime();
+  const bundle = await runtime.bundle(["sh", "-c", "cat <&3; cat <&4; ls /proc/self/fd"]);
+  const [a, b] = [join(runtime.directory, "a"), join(runtime.directory, "b")];
+  writeFileSync(a, "three\n");
+  writeFileSync(b, "four\n");
+  const script = `exec 3<${a} 4<${b} 5</etc/passwd; exec "$@"`;
+  for (const command of [["run", "--preserve-fds", "2", "-b", bundle, runtime.id()]]) {
+    const { stdout, stderr } = await run(["sh", "-c", script, "sh", ...runtime.command, ...command]);
+    expect(stderr).toBe("");
+    expect(stdout).toBe("three\nfour\n0\n1\n2\n3\n4\n5\n");
+  }
+  const { id } = await started(runtime);
+  const exec = ["exec", "--preserve-fds=1", id, "sh", "-c", "cat <&3; test -e /proc/self/fd/4 || echo none"];
+  expect((await run(["sh", "-c", script, "sh", ...runtime.command, ...exec])).stdout).toBe("three\nnone\n");
+});
+
+test("LISTEN_FDS of systemd reaches the command, as pid 1's", async () => {
+  await using runtime = newRuntime();
+  const bundle = await runtime.bundle(["sh", "-c", "echo $LISTEN_FDS $LISTEN_PID; cat <&3"]);
+  const script = `exec 3</etc/hostname; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"`;
+  const { stdout } = await run(["sh", "-c", script, "sh", ...runtime.command, "run", "-b", bundle, runtime.id()]);
+  expect(stdout).toBe(`1 1\n${readFileSync("/etc/hostname", "utf8")}`);
+});
+
+test("update changes limits, leaves alone what is 0 and never the devices", async () => {
+  await using runtime = newRuntime();
+  const { id } = await started(runtime);
+  const resources = {
+    devices: [{ allow: false, access: "rwm" }],
+    memory: { limit: 64 << 20, reservation: 0, swap: 0, kernel: 0 },
+    cpu: { shares: 0, quota: 50_000, period: 100_000 },
+    pids: { limit: 50 },
+    blockIO: { weight: 0 },
+  };
+  await runtime.ok(["update", "--resources", "-", id], { stdin: JSON.stringify(resources) });
+  const stats = async (): Promise<{ memory: { usage: { limit: number } }; pids: { limit: number } }> =>
+    (JSON.parse(await runtime.ok(["events", "--stats", id])) as { data: Awaited<ReturnType<typeof stats>> }).data;
+  expect(await stats()).toMatchObject({ memory: { usage: { limit: 64 << 20 } }, pids: { limit: 50 } });
+  await runtime.ok(["exec", id, "sh", "-c", "echo >/dev/null"]);
+  await runtime.ok(["update", "--memory", "32M", "--pids-limit", "20", id]);
+  expect(await stats()).toMatchObject({ memory: { usage: { limit: 32 << 20 } }, pids: { limit: 20 } });
+});
+
+test("events tells of processes that were killed for want of memory, and ends with the container", async () => {
+  await using runtime = newRuntime();
+  const { id } = await started(runtime, ["sleep", "1000"], ({ linux }) => {
+    linux["resources"] = { memory: { limit: 16 << 20 }, devices: [{ allow: false, access: "rwm" }] };
+  });
+  const events = Bun.spawn([...runtime.command, "events", "--interval", "100ms", id], { stdout: "pipe" });
+  const text = new Response(events.stdout).text();
+  await Bun.sleep(300);
+  // A shell that keeps all that it reads.
+  await runtime.oci(["exec", id, "sh", "-c", "x=$(cat /dev/zero | tr '\\0' x)"]);
+  await Bun.sleep(400);
+  await runtime.ok(["kill", id, "KILL"]);
+  expect(await events.exited).toBe(0);
+  const lines = (await text)
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { type: string; id: string });
+  expect(lines.filter(({ type }) => type === "stats").length).toBeGreaterThan(2);
+  expect(lines).toContainEqual({ type: "oom", id });
+});
+
+test("kill --all reaches every process of a container that shares the host's", async () => {
+  await using runtime = newRuntime();
+  const { id, pid } = await started(runtime, ["sh", "-c", "sleep 600 & sleep 600 & wait"], ({ linux }) => {
+    linux.namespaces = linux.namespaces.filter(({ type }) => type !== "pid");
+  });
+  await until("all run", async () => (JSON.parse(await runtime.ok(["ps", "-f", "json", id])) as number[]).length === 3);
+  process.kill(pid, "SIGKILL");
+  await stopped(runtime, id);
+  expect(await runtime.ok(["kill", "--all", id, "9"])).toBe("");
+  await until("nobody is left", async () => (await runtime.ok(["ps", "-f", "json", id])) === "[]");
+  await runtime.ok(["delete", id]);
+});
+
+test("what engines ask first: --version, --help, features", async () => {
+  const { stdout: version } = await run([BB_OCI, "--version"]);
+  expect(version).toMatch(/^bb-oci version [0-9.]+\n/);
+  expect(version).toMatch(/^spec: 1\.2\.0$/m);
+  expect((await run([BB_OCI, "update", "--help"])).stdout).toContain("--resources");
+  const features = JSON.parse((await run([BB_OCI, "features"])).stdout) as Record<string, unknown>;
+  expect(features).toMatchObject({ ociVersionMin: "1.0.0", ociVersionMax: "1.2.0" });
+});
+
+test("the root directory is made, closed to others", async () => {
+  await using runtime = newRuntime();
+  await started(runtime);
+  expect(statSync(runtime.root).mode & 0o777).toBe(0o711);
+});
