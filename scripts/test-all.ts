@@ -1,5 +1,5 @@
 /** The README's second command: everything that tests need, then all tests, and one line that sums them up. */
-import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { must, ROOT, run, say } from "./step.ts";
 
@@ -23,7 +23,7 @@ for (const script of ["build", "types", "lint", "dead"]) {
 }
 
 say("Unit tests");
-test("unit", ["--isolate", "packages", "ffi"]);
+test("unit", ["--isolate", "packages", "ffi", "scripts"]);
 
 say("Integration tests: the real executable on this kernel");
 test("system", ["--isolate", "--timeout", "60000", "./test"]);
@@ -56,7 +56,19 @@ function installPackages(): void {
   console.log(`Installing ${missing.join(" ")}`);
   process.env["DEBIAN_FRONTEND"] = "noninteractive";
   must(["apt-get", "-qq", "update"]);
+  using _ = forbidServices();
   must(["apt-get", "-qq", "-y", "-o", "Dpkg::Use-Pty=0", "--no-install-recommends", "install", ...missing]);
+}
+
+/** Until disposed of: what is installed starts no daemon; the tests start their own. */
+function forbidServices(): Disposable {
+  const file = "/usr/sbin/policy-rc.d";
+  if (existsSync(file)) return { [Symbol.dispose]: () => {} };
+  writeFileSync(file, "#!/bin/sh\nexit 101\n", { mode: 0o755 });
+  // "must" may end this program.
+  const remove = (): void => rmSync(file, { force: true });
+  process.on("exit", remove);
+  return { [Symbol.dispose]: remove };
 }
 
 /** Runs test files and adds up what became of them. */

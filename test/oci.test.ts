@@ -275,7 +275,7 @@ describe("hooks", () => {
       for (const verb of ["create", "run"]) {
         const { code, stderr } = await runtime.oci([verb, "-b", bundle, id]);
         expect(code).toBe(1);
-        expect(stderr).toContain(`error running ${kind} hook #1: exit status 4, it printed: because`);
+        expect(stderr).toContain(`error running hook: ${kind} hook #1: exit status 4, it printed: because`);
         expect(readdirSync(runtime.root)).toEqual([]);
         expect(cgroupsOf(id)).toEqual([]);
       }

@@ -31,14 +31,20 @@ export interface Parsed<F extends Flags> {
  * Reads options as Go's flag package does: one dash or two, `--name value` or
  * `--name=value`, up to the first other word or `--`.
  *
+ * @param isMixed Options may also follow other words.
  * @throws {BoxError} `usage`
  */
-export function parseArguments<F extends Flags>(flags: F, args: readonly string[]): Parsed<F> {
+export function parseArguments<F extends Flags>(flags: F, args: readonly string[], isMixed = false): Parsed<F> {
   const values: Record<string, string | boolean | number | string[]> = {};
+  const words: string[] = [];
   let at = 0;
   for (; at < args.length; at++) {
     const arg = args[at] as string;
-    if (!arg.startsWith("-") || arg === "-") break;
+    if (!arg.startsWith("-") || arg === "-") {
+      if (!isMixed) break;
+      words.push(arg);
+      continue;
+    }
     if (arg === "--") {
       at++;
       break;
@@ -60,7 +66,7 @@ export function parseArguments<F extends Flags>(flags: F, args: readonly string[
     if (flag.type === "list") values[name] = [...((values[name] as string[] | undefined) ?? []), value];
     else values[name] = flag.type === "number" ? parseInteger(name, value) : value;
   }
-  return { values: values as Values<F>, rest: args.slice(at) };
+  return { values: values as Values<F>, rest: [...words, ...args.slice(at)] };
 }
 
 function nameOf(flags: Flags, given: string): string | undefined {

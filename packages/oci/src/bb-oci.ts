@@ -6,4 +6,8 @@ declare const HAS_FRONT: boolean | undefined;
 
 const args = process.argv.slice(2);
 const line = typeof HAS_FRONT === "undefined" ? undefined : args;
-process.exitCode = await runOci(args, { name: "bb-oci", words: [], line });
+// As runc has it: who installs it by another name is told of it by that one.
+const own = process.argv0.slice(process.argv0.lastIndexOf("/") + 1);
+const name = own === "" || own.startsWith("bun") ? "bb-oci" : own;
+
+process.exitCode = await runOci(args, { name, words: [], line });

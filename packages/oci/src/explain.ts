@@ -11,7 +11,8 @@ export function explainHeld({ directory }: Container, { tag, errno }: { tag: num
     const config = JSON.parse(readIfThere(`${directory}/${CONFIG}`) ?? "{}") as { process?: { args?: string[] } };
     return explainCommand(config.process?.args?.[0] ?? "", errnoName(errno));
   }
-  if (tag === TAG_HOOK) return new BoxError("hook-failed", `error running startContainer hook: ${hookState(errno)}`);
+  if (tag === TAG_HOOK)
+    return new BoxError("hook-failed", `error running hook: startContainer hook: ${hookState(errno)}`);
   return new BoxError("start-failed", `Cannot start the container: ${errnoName(errno)}`);
 }
 
@@ -37,9 +38,17 @@ export function explainCommand(command: string, error: string): BoxError {
   return new BoxError("command-not-executable", `exec: ${name}: ${state[error] ?? error}`);
 }
 
+/** In the words of Go's runtimes. */
+const FATAL_SIGNALS = { 6: "aborted", 9: "killed", 11: "segmentation fault", 15: "terminated", 31: "bad system call" };
+
 /** How a hook ended, or why it never began. */
 export function hookState(errno: number): string {
-  if (errno > HOOK_STATUS) return `exit status ${errno - HOOK_STATUS}`;
+  if (errno > HOOK_STATUS) {
+    const status = errno - HOOK_STATUS;
+    // As a shell has it, and a hook often is one: 128 and a signal's number.
+    const signal = Object.entries(FATAL_SIGNALS).find(([number]) => status === 128 + Number(number))?.[1];
+    return `exit status ${status}${signal === undefined ? "" : ` (signal: ${signal})`}`;
+  }
   return errnoName(errno) === "ETIMEDOUT"
     ? "context deadline exceeded: it was killed after its timeout"
     : errnoName(errno);

@@ -20,7 +20,7 @@ export async function helpText(program: string, name: string | undefined): Promi
 function overview(program: string): string {
   return [
     "NAME:",
-    `   ${program} - BantuBox as an OCI runtime`,
+    `   ${program} - Open Container Initiative runtime of BantuBox`,
     "",
     "USAGE:",
     `   ${program} [global options] command [command options] [arguments...]`,

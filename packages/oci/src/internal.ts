@@ -44,7 +44,7 @@ async function explain(plan: Uint8Array, failure: Failure, output: number): Prom
   if (step.tag === TAG.HOOK && step.name === "hook") {
     const printed = readOutput(output);
     const end = printed === "" ? "" : `, it printed: ${printed}`;
-    return new BoxError("hook-failed", `error running ${step.args[5]}: ${hookState(failure.errno)}${end}`);
+    return new BoxError("hook-failed", `error running hook: ${step.args[5]}: ${hookState(failure.errno)}${end}`);
   }
   if (step.tag === TAG.CONSOLE) {
     return new BoxError("console-failed", `Cannot connect to the console's or pidfd's socket (${step.name}): ${error}`);

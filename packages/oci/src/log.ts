@@ -27,6 +27,18 @@ export function log({ log: path, isJson }: Pick<Globals, "log" | "isJson">, leve
   if (level === "error") writeAll(2, `${message}\n`);
 }
 
+/** What is about to be done, in the words that runc's users look for in a debug log. */
+const STAGES = {
+  make: ["nsexec container setup", "child process in init()", "init: closing the pipe to signal completion"],
+  join: ["nsexec container setup", "child process in init()", "setns_init: about to exec"],
+} as const;
+
+/** With --debug: says what the plan will do, as nobody is there to say it while it does. */
+export function debugPlan(globals: Globals, kind: keyof typeof STAGES, plan: Uint8Array): void {
+  if (!globals.values.debug) return;
+  for (const stage of STAGES[kind]) log(globals, "debug", `${stage} (a plan of ${plan.length} bytes)`);
+}
+
 /** RFC 3339 in seconds and the local zone, as Go's logrus writes it. */
 function timestamp(date: Date): string {
   const offset = -date.getTimezoneOffset();

@@ -1,3 +1,4 @@
+import { isFrozen, listProcesses } from "@bantubox/cgroup";
 import { becomePlan, passAs } from "@bantubox/core/runtime/become";
 import {
   AT,
@@ -13,9 +14,10 @@ import {
   readIfThere,
   SysError,
 } from "@bantubox/ffi";
+import { cgroupHost } from "./cgroup-host.ts";
 import { checkId, saveContainer, tryLock } from "./container.ts";
 import { absolute, type Globals } from "./globals.ts";
-import { log } from "./log.ts";
+import { debugPlan, log } from "./log.ts";
 import { makeNotifyDirectory } from "./notify.ts";
 import { type MakeOptions, prepareContainer } from "./prepare.ts";
 import { preserve } from "./preserve.ts";
@@ -75,6 +77,8 @@ export async function makeContainer(globals: Globals, options: MakeOptions): Pro
   const request = { globals, options, preserved: preserve(options.preserveFds ?? 0), bundle, text };
   const made = await prepareContainer(request).finally(() => recording?.stop());
   for (const warning of made.warnings) log(globals, "warning", warning);
+  checkCgroup(globals, made.saved.cgroup);
+  debugPlan(globals, "make", made.plan);
   if (recording !== undefined && !made.hasNotify)
     await (await import("./remember.ts")).rememberMake(request, made, recording);
 
@@ -89,6 +93,14 @@ export async function makeContainer(globals: Globals, options: MakeOptions): Pro
     nodeFs().rmSync(made.directory, { recursive: true, force: true });
     throw error;
   }
+}
+
+/** A group that is there already may be somebody's; in a frozen one nothing would ever start. */
+function checkCgroup(globals: Globals, path: string): void {
+  const host = cgroupHost();
+  const found = listProcesses(host, path).length;
+  if (found > 0) log(globals, "warning", `container's cgroup is not empty: ${found} process(es) found`);
+  if (isFrozen(host, path)) throw new BoxError("cgroup-frozen", "container's cgroup unexpectedly frozen");
 }
 
 /** As sd_booted(3) tells it. */

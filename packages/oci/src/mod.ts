@@ -30,12 +30,13 @@ async function dispatch(globals: Globals, name: string, words: readonly string[]
   if (name === "internal") return await (await import("./internal.ts")).runInternal(globals, words);
   const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (entry === undefined) {
-    await showHelp(globals, undefined);
-    return fail(globals, `No such command ${JSON.stringify(name)}`);
+    return fail(globals, `No help topic for '${name}'`);
   }
   const { default: command } = await entry[1]();
   if (words[0] === "--help" || words[0] === "-h") return await showHelp(globals, name);
-  const { values, rest } = parseArguments(command.flags, words);
+  // What is passed on to another program may have options of its own.
+  const passesOn = command.count[1] === undefined;
+  const { values, rest } = parseArguments(command.flags, words, !passesOn);
   checkCount(command, rest.length);
   return await command.run(globals, values, rest);
 }

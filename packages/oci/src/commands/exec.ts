@@ -9,7 +9,7 @@ import { execGroups } from "../exec-groups.ts";
 import { explainWith } from "../explain-command.ts";
 import { fail } from "../fail.ts";
 import { absolute, type Globals } from "../globals.ts";
-import { log } from "../log.ts";
+import { debugPlan, log } from "../log.ts";
 import { preserve } from "../preserve.ts";
 
 const FLAGS = {
@@ -90,6 +90,7 @@ async function enter(globals: Globals, container: Container, values: Options, ar
     failed: explainWith(globals, ["exec", "-1"]),
   });
   passAs(pidfd, preserved.next);
+  debugPlan(globals, "join", plan);
   return await becomePlan(plan);
 }
 

@@ -38,7 +38,7 @@ function killAll({ saved }: Container, number: number): number {
   return 0;
 }
 
-/** A number, or a name with SIG or without. @throws {BoxError} `bad-signal` */
+/** A number, or a name with SIG or without; 0 only asks whether it could be sent. @throws {BoxError} `bad-signal` */
 function parseSignal(text: string): number {
   const name = text.toUpperCase().replace(/^SIG/, "");
   const number = /^[0-9]+$/.test(text) ? Number(text) : (SIGNALS as Readonly<Record<string, number>>)[name];
