@@ -118,6 +118,33 @@ test("a registry that wants a token gets one, anonymously, again when it has exp
   expect(passwords).toEqual([null, null]);
 });
 
+test("a token whose time is over is not shown again: another one is asked for", async () => {
+  const image = publish(registry, "t/short:v1", [makeLayer([{ path: "a", content: "a" }])]);
+  let count = 0;
+  tokens.mischief = () => Response.json({ token: `token${++count}`, expires_in: 1 });
+  registry.mischief = (request) => {
+    if (request.headers.get("authorization") === `Bearer token${count}` && count > 0) return undefined;
+    return new Response("", {
+      status: 401,
+      headers: { "WWW-Authenticate": `Bearer realm="http://${tokens.domain}/"` },
+    });
+  };
+  const repository = openRepository(parseReference(`${registry.domain}/t/short`), { credentials: () => undefined });
+  await repository.manifest("v1");
+  await Bun.sleep(1100);
+  const first = `token${count}`;
+  registry.mischief = (request) => {
+    const shown = request.headers.get("authorization");
+    if (shown !== null && shown !== `Bearer ${first}`) return undefined;
+    return new Response("", {
+      status: 401,
+      headers: { "WWW-Authenticate": `Bearer realm="http://${tokens.domain}/"` },
+    });
+  };
+  (await repository.blob(image.config, 0)).discard();
+  expect(count).toBe(2);
+});
+
 test("a registry that refuses every token is an error after two requests, not a loop", async () => {
   tokens.mischief = () => Response.json({ token: "x" });
   registry.mischief = () =>

@@ -59,6 +59,12 @@ export function openSession(endpoint: Endpoint, options: RegistryOptions): Sessi
     return { value: basic(credentials), expires: Number.POSITIVE_INFINITY };
   }
 
+  /** What is held for some scopes, as long as it is good. */
+  function usable(key: string): string | undefined {
+    const known = held.get(key);
+    return known !== undefined && known.expires > Date.now() ? known.value : undefined;
+  }
+
   /** Many requests may be refused at once; one of them asks for a token, and all use it. */
   async function renew(key: string, make: () => Promise<Authorization | undefined>): Promise<string | undefined> {
     let asked = pending.get(key);
@@ -82,11 +88,10 @@ export function openSession(endpoint: Endpoint, options: RegistryOptions): Sessi
       const url = typeof target === "string" ? new URL(`/v2/${target}`, registry) : target;
       if (url.origin !== registry.origin) return await request(url, undefined);
       const key = scopes.join(" ");
-      const known = held.get(key);
-      const used = known !== undefined && known.expires > Date.now() ? known.value : undefined;
+      const used = usable(key);
       const first = await request(url, used);
       if (first.status !== 401) return first;
-      const newer = held.get(key)?.value;
+      const newer = usable(key);
       const challenges = parseChallenges(first.headers.get("www-authenticate") ?? "");
       const value =
         newer !== undefined && newer !== used ? newer : await renew(key, () => authorize(challenges, registry, scopes));
