@@ -60,3 +60,29 @@ test.skipIf(!isRoot)(
     expect(readdirSync(layersDirectory(store))).toEqual([]);
   },
 );
+
+test.skipIf(!isRoot).each([false, true])(
+  "images of one archive that share a layer are merged from it each, streamed: %p (copy driver)",
+  async (streamed) => {
+    using place = new Place();
+    using plain = temporaryStore();
+    const [base = Buffer.alloc(0)] = image.layers;
+    const names = ["app:1", "app:2", "app:3"];
+    for (const name of names) {
+      const layers = [base, makeLayer([{ path: "name", content: name }])];
+      await loadImages(plain, place.file(name, tarFiles(layoutFiles({ layers, compress: "gzip" }, name))));
+    }
+    const saved = join(place.path, "saved");
+    await saveImages(plain, names, saved);
+    const archive = streamed ? place.file("saved.gz", Buffer.from(Bun.gzipSync(readFileSync(saved)))) : saved;
+
+    using other = temporaryStore();
+    const store = { ...other, storageDriver: "copy" as const };
+    expect((await loadImages(store, archive)).map((each) => each.names)).toEqual(names.map((name) => [name]));
+    for (const name of names) {
+      const tree = join(layersDirectory(store), getImage(store, name).layers[0] ?? "");
+      expect(readFileSync(join(tree, "name"), "utf8")).toBe(name);
+      expect(readFileSync(join(tree, "etc/os"), "utf8")).toBe("base");
+    }
+  },
+);

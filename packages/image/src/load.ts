@@ -1,17 +1,17 @@
-import { closeSync, constants, fstatSync, mkdtempSync, openSync, readSync, statSync } from "node:fs";
+import { closeSync, constants, existsSync, fstatSync, mkdtempSync, openSync, readSync, statSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { BoxError, call, Fd } from "@bantubox/ffi";
 import { type ArchivedImage, findImages } from "./archive-images.ts";
 import { type ArchiveFile, type ArchiveSource, openForReading, openLayout, readBytes } from "./archive-source.ts";
 import { indexTar, otherCompression, spoolTar } from "./archive-tar.ts";
-import { hasBlob, type Ingest, keepBlob, writeBlob } from "./blobs.ts";
+import { blobPath, hasBlob, type Ingest, keepBlob, writeBlob } from "./blobs.ts";
 import { commitLayers, makeLayerDirectory, missingLayers, type PreparedLayer } from "./commit.ts";
 import { type Digest, digestHex } from "./digest.ts";
 import { readDescriptor } from "./file-stream.ts";
 import { collectGarbage, lockForWriting } from "./garbage.ts";
 import { extractLayer } from "./layer.ts";
-import { detectCompression } from "./layer-stream.ts";
+import { detectCompression, readFile } from "./layer-stream.ts";
 import { inParallel } from "./parallel.ts";
 import { formatPlatform, parsePlatform } from "./platform.ts";
 import type { PullProgress } from "./pull.ts";
@@ -180,11 +180,10 @@ async function prepare({ store, scratch, options }: Context, work: Layer, isMiss
   if (file.own !== undefined && file.own.digest !== digest) {
     throw corrupt(digest, `its bytes have the digest ${file.own.digest}`);
   }
-  const path = file.own?.path ?? join(scratch, `blob-${digestHex(digest)}`);
-  using fd = new Fd(
-    openSync(path, file.own === undefined ? WRITE_NEW : constants.O_RDONLY | constants.O_NOFOLLOW, 0o600),
-  );
-  const source = file.own === undefined ? copied(file, fd.raw) : readBytes(file);
+  const own = file.own && placeOf(store, file.own);
+  const path = own ?? join(scratch, `blob-${digestHex(digest)}-${crypto.randomUUID()}`);
+  using fd = new Fd(openSync(path, own === undefined ? WRITE_NEW : constants.O_RDONLY | constants.O_NOFOLLOW, 0o600));
+  const source = own === undefined ? copied(file, fd.raw) : readFile(own);
   const directory = isMissing ? makeLayerDirectory(store) : undefined;
   try {
     let layer: PreparedLayer | undefined;
@@ -211,6 +210,11 @@ async function prepare({ store, scratch, options }: Context, work: Layer, isMiss
     if (directory !== undefined) await removeTree(directory);
     throw error;
   }
+}
+
+/** Where a file of its own lies: as a blob, once another image of the archive has taken it. */
+function placeOf(store: ImageStore, { path, digest }: NonNullable<ArchiveFile["own"]>): string {
+  return existsSync(path) ? path : blobPath(store, digest);
 }
 
 const WRITE_NEW = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
