@@ -124,6 +124,26 @@ test("send() gives up on a registry that takes the connection and says nothing",
   await sent.catch(() => undefined);
 });
 
+test.each([
+  ["at hand", (bytes: Uint8Array) => bytes],
+  [
+    "that is a stream",
+    (bytes: Uint8Array) =>
+      async function* body() {
+        yield bytes;
+      },
+  ],
+])("a body %s has time to arrive before an answer is missed", async (_, bodyOf) => {
+  registry.mischief = async (request) => {
+    await Bun.sleep(2 * settings.connectMs);
+    return new Response(String((await request.arrayBuffer()).byteLength));
+  };
+  const body = bodyOf(new Uint8Array(64 << 10));
+  const headers = { "Content-Length": String(64 << 10) };
+  const answer = await sendAndRead({ url: url("/slow"), method: "PUT", headers, body }, 100, { ...settings, tries: 1 });
+  expect(Buffer.from(answer.body).toString()).toBe(String(64 << 10));
+});
+
 test("sendAndRead() ends at its limit, whatever is announced, and never inflates", async () => {
   registry.mischief = () =>
     new Response(Bun.gzipSync(Buffer.alloc(1 << 20)), { headers: { "Content-Encoding": "gzip" } });

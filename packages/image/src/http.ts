@@ -4,7 +4,7 @@ import { proxyFor } from "./proxy.ts";
 
 /** How one registry is spoken to. Times are in milliseconds. */
 export interface HttpSettings {
-  /** Longest wait for an answer's first byte. */
+  /** Longest wait for an answer's first byte, once what was sent can have arrived. */
   readonly connectMs: number;
   /** Longest silence within a body. Bytes that trickle are no silence. */
   readonly stallMs: number;
@@ -65,6 +65,10 @@ const REDIRECT_STATUS = new Set([301, 302, 303, 307, 308]);
 /** 501 and 505 will not get better. */
 const RETRY_STATUS = new Set([429, 500, 502, 503, 504]);
 const RETRY_AFTER_MAX_MS = 60_000;
+/** Bytes in a millisecond that the slowest line takes for which a push still waits. */
+const UPLOAD_RATE = 32;
+/** What is on its way of a stream when its next piece is asked for: the kernel's buffers hold no more. */
+const IN_FLIGHT = 4 << 20;
 
 /**
  * Makes a request, again after failures that may pass, and follows redirects.
@@ -239,7 +243,15 @@ async function once({ url, method = "GET", headers, body }: Request, settings: H
   if (settings.signal?.aborted === true) stop();
   settings.signal?.addEventListener("abort", stop, { once: true });
   const release = () => settings.signal?.removeEventListener("abort", stop);
-  const timer = setTimeout(() => controller.abort(new Error("no answer")), settings.connectMs);
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let isAnswered = false;
+  /** Begins the wait for an answer anew, with time for so many bytes to be sent. */
+  const awaitAnswer = (bytes: number): void => {
+    clearTimeout(timer);
+    if (isAnswered) return;
+    timer = setTimeout(() => controller.abort(new Error("no answer")), settings.connectMs + bytes / UPLOAD_RATE);
+  };
+  awaitAnswer(body instanceof Uint8Array ? body.length : 0);
   const proxy = isLocalLiteral(url.hostname) ? undefined : proxyFor(url, process.env);
   if (proxy === undefined) exemptFromProxy(url.hostname);
   let response: Response;
@@ -254,13 +266,16 @@ async function once({ url, method = "GET", headers, body }: Request, settings: H
       // Said outright: NODE_TLS_REJECT_UNAUTHORIZED=0 in an environment must not turn it off.
       tls: { ...tlsOptions(settings), rejectUnauthorized: settings.verifyTls },
       ...(proxy !== undefined && { proxy }),
-      ...(body !== undefined && { body: body instanceof Uint8Array ? body : toStream(body()) }),
+      ...(body !== undefined && {
+        body: body instanceof Uint8Array ? body : toStream(body(), () => awaitAnswer(IN_FLIGHT)),
+      }),
     });
   } catch (error) {
     release();
     settings.signal?.throwIfAborted();
     throw unreachable(url, error, settings);
   } finally {
+    isAnswered = true;
     clearTimeout(timer);
   }
 
@@ -326,12 +341,13 @@ function tlsOptions({ certificates }: HttpSettings): { ca?: string[]; cert?: str
   };
 }
 
-/** fetch() takes what it is given only so fast as the other end takes it. */
-function toStream(chunks: AsyncIterable<Uint8Array>): ReadableStream<Uint8Array> {
+/** fetch() takes what it is given only so fast as the other end takes it. @param onPiece Called for each piece. */
+function toStream(chunks: AsyncIterable<Uint8Array>, onPiece: () => void): ReadableStream<Uint8Array> {
   const iterator = chunks[Symbol.asyncIterator]();
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
       const { done, value } = await iterator.next();
+      onPiece();
       if (done === true) controller.close();
       // A copy: sources use their buffers again, and fetch() keeps what it has not sent yet.
       else controller.enqueue(value.slice());
