@@ -57,8 +57,8 @@ export async function loadImages(
   try {
     return await loadLocked(store, from, options);
   } catch (error) {
-    // Layers that were complete when another one turned out to be bad.
-    await collectGarbage(store);
+    // Layers that were complete when another one turned out to be bad. If even that fails, the next command does it.
+    await collectGarbage(store).catch(() => undefined);
     throw error;
   }
 }

@@ -451,3 +451,27 @@ test("a pull that is killed at any moment leaves nothing that the next one does 
     rows: 3,
   });
 }, 20_000);
+
+const isRoot = process.getuid?.() === 0;
+if (!isRoot) console.warn("skipped: a file system that fills up needs root");
+
+test.skipIf(!isRoot)("a full disk is no reason to throw away a blob that another image needs", async () => {
+  using plain = temporaryStore();
+  const store = { ...plain, storageDriver: "copy" as const };
+  const files = Array.from({ length: 60 }, (_, n) => ({ path: `file${n}`, content: "x" }));
+  const shared = makeLayer(files);
+  const [one, two] = [fresh(), fresh()];
+  const image = publish(registry, one.path, [shared, makeLayer([{ path: "one" }])]);
+  publish(registry, two.path, [shared, makeLayer([{ path: "two" }])]);
+  await pullImage(store, one.name, quick);
+  const layers = layersDirectory(store);
+  const options = cstr("nr_inodes=20");
+  call("mount", layers, cstr("tmpfs"), cstr(layers), cstr("tmpfs"), 0, options);
+  try {
+    expect((await failure(pullImage(store, two.name, quick))).code).toBe("ENOSPC");
+  } finally {
+    call("umount2", layers, cstr(layers), 2);
+  }
+  expect(existsSync(join(store.root, "blobs/sha256", image.layers[0]?.slice(7) ?? ""))).toBe(true);
+  await pullImage(store, two.name, quick);
+});

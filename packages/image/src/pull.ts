@@ -270,6 +270,8 @@ async function prepare(
       } catch (error) {
         signal?.throwIfAborted();
         if (isFromRegistry(error)) throw error;
+        // Other images may need the blob: only wrong bytes are a reason to throw it away, a full disk is none.
+        if (stored && !isVerdict(error)) throw error;
         // What is here is worth nothing: were it kept, every later pull would stumble over it again.
         ftruncateSync(ingest.fd.raw, 0);
         if (stored) rmSync(blobPath(store, digest), { force: true });
@@ -288,6 +290,11 @@ async function prepare(
 
 function isFromRegistry(error: unknown): boolean {
   return error instanceof BoxError && error.code.startsWith("registry-");
+}
+
+/** Whether unpacking has failed for what the bytes are. */
+function isVerdict(error: unknown): boolean {
+  return error instanceof BoxError && /^(blob|layer|tar)-/.test(error.code);
 }
 
 function report({ onProgress }: PullOptions, { descriptor }: Work, phase: PullPhase, current: number): void {
