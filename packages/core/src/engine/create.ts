@@ -169,7 +169,10 @@ function identify(engine: Engine, source: Source, user: string): Identity {
   const identity = resolveUser(root.raw, user);
   if (isFixed) {
     engine.database
-      .query("INSERT OR IGNORE INTO image_user (image, user, identity) VALUES (?, ?, ?)")
+      // Not of an image that was removed meanwhile: what was read may have been half of it.
+      .query(
+        "INSERT OR IGNORE INTO image_user (image, user, identity) SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM image WHERE id = ?1)",
+      )
       .run(source.id, user, JSON.stringify(identity));
   }
   return identity;
