@@ -37,5 +37,6 @@ export { addressOf, allocate, cstr } from "./memory.ts";
 export { numberOf, type SyscallName } from "./nr.ts";
 export { COPY, HOOK_STATUS, MONITOR, type MonitorOptions, Place, Plan, Reg, SECTION, type Steps } from "./plan.ts";
 export { type ReadStep, readStep } from "./plan-reader.ts";
+export { removeTree } from "./remove-tree.ts";
 export { type Struct, struct } from "./struct.ts";
 export { becomeTrampoline, openPlan, openTrampoline } from "./trampoline.ts";

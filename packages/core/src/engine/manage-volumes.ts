@@ -1,5 +1,5 @@
-import { existsSync, readdirSync, renameSync, rmSync } from "node:fs";
-import { BoxError, cstr, isErrno } from "@bantubox/ffi";
+import { existsSync, readdirSync, renameSync } from "node:fs";
+import { BoxError, cstr, isErrno, removeTree } from "@bantubox/ffi";
 import { openDirectory, treeSize } from "@bantubox/image/files";
 import type { Engine } from "./engine.ts";
 import { makeVolumeDirectory, nameVolume, volumeDirectory } from "./volumes.ts";
@@ -150,6 +150,6 @@ function sweepVolumes({ root }: Engine): void {
   const parent = `${root}/volumes`;
   if (!existsSync(parent)) return;
   for (const name of readdirSync(parent)) {
-    if (name.startsWith(GONE)) rmSync(`${parent}/${name}`, { recursive: true, force: true });
+    if (name.startsWith(GONE)) removeTree(`${parent}/${name}`);
   }
 }

@@ -1,4 +1,4 @@
-import { existsSync, nodeFs } from "@bantubox/ffi";
+import { existsSync, removeTree } from "@bantubox/ffi";
 import { deleteSubvolume, isSubvolume } from "@bantubox/image/subvolume";
 import { OWN_ROOT } from "../runtime/rootfs.ts";
 
@@ -6,5 +6,5 @@ import { OWN_ROOT } from "../runtime/rootfs.ts";
 export function removeFiles(directory: string): void {
   const root = `${directory}/${OWN_ROOT}`;
   if (existsSync(root) && isSubvolume(root)) deleteSubvolume(root);
-  nodeFs().rmSync(directory, { recursive: true, force: true });
+  removeTree(directory);
 }

@@ -1,4 +1,4 @@
-import { existsSync, nodeFs } from "@bantubox/ffi";
+import { existsSync, removeTree } from "@bantubox/ffi";
 import { releaseAddress } from "@bantubox/net/leases";
 import { containerDirectory, type Engine } from "./engine.ts";
 
@@ -34,7 +34,7 @@ export function removeRows(engine: Engine, id: string, withVolumes = true): void
         .all(id)
     : [];
   // Files first: as long as the rows are there, the next command knows what is to be finished.
-  for (const { name } of volumes) nodeFs().rmSync(`${engine.root}/volumes/${name}`, { recursive: true, force: true });
+  for (const { name } of volumes) removeTree(`${engine.root}/volumes/${name}`);
   database.transaction(() => {
     releaseAddress(database, id);
     database.query("DELETE FROM container WHERE id = ?").run(id);

@@ -1,15 +1,13 @@
-import { rmSync } from "node:fs";
-import { rm } from "node:fs/promises";
+import { removeTree as removeFiles } from "@bantubox/ffi";
 import { deleteSubvolume, isSubvolume } from "./subvolume.ts";
 
-/** Removes a tree that any driver has made, and half of one, too. It may be gone already. */
+/** As `removeTreeSync`, for those who wait for a tree's removal anyway. */
 export async function removeTree(path: string): Promise<void> {
-  if (isSubvolume(path)) deleteSubvolume(path);
-  else await rm(path, { recursive: true, force: true });
+  removeTreeSync(path);
 }
 
-/** As `removeTree`, at once. */
+/** Removes a tree that any driver has made, and half of one, too. It may be gone already. */
 export function removeTreeSync(path: string): void {
   if (isSubvolume(path)) deleteSubvolume(path);
-  else rmSync(path, { recursive: true, force: true });
+  else removeFiles(path);
 }
