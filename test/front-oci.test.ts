@@ -15,7 +15,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { busyboxRoot, missing, PROJECT, type Result, run } from "./harness.ts";
+import { busyboxRoot, missing, PROJECT, type Result, run, until } from "./harness.ts";
 
 const BB_OCI = process.env["BB_OCI"] ?? join(PROJECT, "dist/bb-oci");
 const cannotTrace = missing("strace is not installed", Bun.which("strace") === null);
@@ -113,6 +113,23 @@ describe.skipIf(cannotTrace)("the front of bb-oci", () => {
     expect(second.stdout).not.toContain(first.id.slice(0, 12));
   });
 
+  test("takes an ID that people chose for one where it is a name of its own", async () => {
+    salt = "short";
+    await runOne("true");
+    const runs: Traced[] = [];
+    for (const id of ["sys-1", "sys-2", "sys-3", "web-9"]) {
+      const change = (config: { hostname?: string }): void => {
+        config.hostname = id;
+      };
+      runs.push(
+        await oci(["run", "--bundle", await bundle(id, "hostname; cat /proc/self/cgroup", change as never), id]),
+      );
+      expect(runs.at(-1)?.stdout).toStartWith(`${id}\n`);
+      expect(runs.at(-1)?.stdout).toContain(`/bb-front-test/${id}`);
+    }
+    expect(runs.map(({ byFront }) => byFront)).toEqual([false, true, true, true]);
+  });
+
   test("leaves to Bun what differs by more than IDs", async () => {
     salt = "differs";
     const script = "true";
@@ -148,6 +165,33 @@ describe.skipIf(cannotTrace)("the front of bb-oci", () => {
       expect((await oci(["delete", "--force", id])).code).toBe(0);
       expect((await oci(["state", id])).code).toBe(1);
     }
+  });
+
+  test("execs into containers like the last one, by words and by a process file", async () => {
+    salt = "execs";
+    const seen: boolean[] = [];
+    for (let i = 0; i < 3; i++) {
+      const id = newId();
+      await oci(["create", "--bundle", await bundle(id, "sleep 100"), id]);
+      await oci(["start", id]);
+      const words = await oci(["exec", id, "sh", "-c", "hostname; exit 4"]);
+      expect([words.code, words.stdout]).toEqual([4, `${id.slice(0, 12)}\n`]);
+      const file = join(directory, `process${Math.floor(Math.random() * 9e8 + 1e8)}`);
+      const pidFile = join(directory, "exec.pid");
+      const args = ["sh", "-c", "id -u; cat /proc/self/cgroup"];
+      writeFileSync(file, JSON.stringify({ user: { uid: 1000, gid: 1000 }, args, env: ["PATH=/bin"], cwd: "/" }));
+      const whole = await oci(["exec", "--process", file, "--pid-file", pidFile, id]);
+      expect([whole.code, whole.stdout]).toEqual([0, expect.stringContaining(`/bb-front-test/${id}`)]);
+      expect(whole.stdout).toStartWith("1000\n");
+      expect(Number(readFileSync(pidFile, "utf8"))).toBeGreaterThan(1);
+      seen.push(words.byFront, whole.byFront);
+      await oci(["kill", id, "KILL"]);
+      await until("its end", async () => JSON.parse((await oci(["state", id])).stdout).status === "stopped");
+      const late = await oci(["exec", id, "sh", "-c", "hostname; exit 4"]);
+      expect([late.byFront, late.code, late.stderr]).toEqual([false, 255, expect.stringContaining("stopped")]);
+      await oci(["delete", id]);
+    }
+    expect(seen).toEqual([false, false, true, true, true, true]);
   });
 
   test("says as ever that an ID is taken, and leaves that container alone", async () => {

@@ -164,7 +164,7 @@ void front_main(long *stack)
 		return;
 	if (!same_text(words.command, "create") && !same_text(words.command, "run") && !same_text(words.command, "exec"))
 		return;
-	at = SYS_6(__NR_mmap, 0, 2 * REQUEST_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	at = SYS_6(__NR_mmap, 0, 4 * REQUEST_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (at < 0 && at > -4096)
 		return;
 	struct text text = {.at = (char *)at};
@@ -173,7 +173,8 @@ void front_main(long *stack)
 	size_t words_end = text.bytes;
 
 	if (is_whole && add_files(&text, &words, buffer)) {
-		long bytes = find_holes(text.at, text.bytes, words_end, &holes, skeleton);
+		const struct holed_text in = {text.at, text.bytes, words_end, words.id};
+		long bytes = find_holes(&in, &holes, skeleton);
 		const struct request request = {
 			.directory = LINES,
 			.skeleton = skeleton,
@@ -185,5 +186,5 @@ void front_main(long *stack)
 		if (bytes > 0)
 			carry_out(&request);
 	}
-	SYS_2(__NR_munmap, at, 2 * REQUEST_MAX);
+	SYS_2(__NR_munmap, at, 4 * REQUEST_MAX);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* find_holes on standard input, hosted and with sanitizers: fuzz-holes WORDS prints the skeleton's length, a newline, it, and each hole on a line. */
+/* find_holes on standard input, hosted and with sanitizers: fuzz-holes WORDS ID prints the skeleton's length, a newline, it, and each hole on a line. */
 #include "holes.h"
 
 #include <stdio.h>
@@ -11,14 +11,15 @@ int main(int argc, char **argv)
 	static struct holes holes;
 	size_t bytes = fread(all, 1, sizeof(all), stdin);
 	/* Exactly as large as the text, so that going past it is seen. */
-	char *text = malloc(bytes + !bytes), *skeleton = malloc(bytes + !bytes);
+	char *text = malloc(bytes + !bytes), *skeleton = malloc(3 * bytes + !bytes);
 	long n;
 
-	if (argc != 2 || !text || !skeleton)
+	if (argc != 3 || !text || !skeleton)
 		return 3;
 	for (size_t i = 0; i < bytes; i++)
 		text[i] = all[i];
-	n = find_holes(text, bytes, strtoull(argv[1], 0, 10), &holes, skeleton);
+	const struct holed_text in = {text, bytes, strtoull(argv[1], 0, 10), argv[2]};
+	n = find_holes(&in, &holes, skeleton);
 	printf("%ld\n", n);
 	if (n >= 0) {
 		fwrite(skeleton, 1, (size_t)n, stdout);

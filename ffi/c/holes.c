@@ -52,43 +52,60 @@ static long mark(struct holes *holes, const char *text, size_t bytes, char *to)
 	return 3;
 }
 
-long find_holes(const char *text, size_t bytes, size_t words, struct holes *holes, char *skeleton)
+static int is_name(char c) { return is_word(c) || c == '_' || c == '+' || c == '.' || c == '-'; }
+
+/* Whether the container's ID stands at `at`, and is no part of a longer name. */
+static size_t id_at(const struct holed_text *in, size_t at)
+{
+	size_t n = strlen(in->id), end = at + n;
+
+	if (n == 0 || end > in->bytes || memcmp(in->text + at, in->id, n))
+		return 0;
+	return (at == 0 || !is_name(in->text[at - 1])) && (end == in->bytes || !is_name(in->text[end])) ? n : 0;
+}
+
+/* The length of a hole that begins at `at`, or 0 and how much begins there that is none. */
+static size_t hole_at(const struct holed_text *in, size_t at, size_t *plain)
+{
+	const char *text = in->text;
+	size_t end = at, hole = id_at(in, at);
+
+	*plain = 1;
+	if (hole)
+		return hole;
+	while (end < in->bytes && is_word(text[end]))
+		end++;
+	if ((at == 0 || !is_word(text[at - 1])) && is_id(text + at, end - at))
+		return end - at;
+	if (at < in->words && is_digit(text[at])) {
+		*plain = number_at(text + at, end - at);
+		return *plain >= NUMBER_MIN ? *plain : 0;
+	}
+	return 0;
+}
+
+long find_holes(const struct holed_text *in, struct holes *holes, char *skeleton)
 {
 	size_t out = 0;
 
 	holes->count = 0;
-	for (size_t at = 0; at < bytes;) {
-		size_t end = at;
+	for (size_t at = 0; at < in->bytes;) {
+		size_t plain, hole = hole_at(in, at, &plain);
+		long marked;
 
-		while (end < bytes && is_word(text[end]))
-			end++;
-		if (end == at) {
-			if (text[at] == HOLE_MARK)
-				return -1;
-			skeleton[out++] = text[at++];
+		if (!hole) {
+			for (; plain; plain--, at++) {
+				if (in->text[at] == HOLE_MARK)
+					return -1;
+				skeleton[out++] = in->text[at];
+			}
 			continue;
 		}
-		while (at < end) {
-			size_t hole = is_id(text + at, end - at) && (at == 0 || !is_word(text[at - 1])) ? end - at : 0;
-			size_t plain = 1;
-			long marked;
-
-			if (!hole && at < words && is_digit(text[at])) {
-				plain = number_at(text + at, end - at);
-				hole = plain >= NUMBER_MIN ? plain : 0;
-			}
-			if (!hole) {
-				memcpy(skeleton + out, text + at, plain);
-				out += plain;
-				at += plain;
-				continue;
-			}
-			marked = mark(holes, text + at, hole, skeleton + out);
-			if (marked < 0)
-				return -1;
-			out += (size_t)marked;
-			at += hole;
-		}
+		marked = mark(holes, in->text + at, hole, skeleton + out);
+		if (marked < 0)
+			return -1;
+		out += (size_t)marked;
+		at += hole;
 	}
 	return (long)out;
 }

@@ -17,6 +17,13 @@
 #define NUMBER_MIN 6	   /* decimal digits; only in the first `words` bytes, where no number means one */
 #define HOLE_MARK 1	   /* in a skeleton: this, the hole's index, its length */
 
+/* What is looked for in: its first `words` bytes are the words, and `id` is the container's, wherever it stands as a name. */
+struct holed_text {
+	const char *text;
+	size_t bytes, words;
+	const char *id;
+};
+
 struct hole {
 	const char *text;
 	size_t bytes;
@@ -28,11 +35,11 @@ struct holes {
 };
 
 /*
- * find_holes - write `text` without its holes to `skeleton`, which has room for as many bytes.
+ * find_holes - write a text without its holes to `skeleton`, which has room for three times as many bytes.
  *
  * Equal holes are one. Returns the skeleton's length, or -1 when there are too
- * many, or `text` has a mark in it.
+ * many, or there is a mark in the text.
  */
-long find_holes(const char *text, size_t bytes, size_t words, struct holes *holes, char *skeleton);
+long find_holes(const struct holed_text *in, struct holes *holes, char *skeleton);
 
 #endif

@@ -10,14 +10,14 @@ beforeAll(() => {
 });
 
 /** What the front finds, under sanitizers: the skeleton's length, the skeleton, the holes. */
-function theirs(text: Buffer, words: number): string {
-  const { stdout, stderr } = Bun.spawnSync([join(ffi, "build/fuzz-holes"), String(words)], { stdin: text });
+function theirs(text: Buffer, words: number, id: string): string {
+  const { stdout, stderr } = Bun.spawnSync([join(ffi, "build/fuzz-holes"), String(words), id], { stdin: text });
   expect(stderr.toString()).toBe("");
   return stdout.toString("latin1");
 }
 
-function ours(text: Buffer, words: number): string {
-  const found = findHoles(text, words);
+function ours(text: Buffer, words: number, id: string): string {
+  const found = findHoles(text, words, id);
   if (found === undefined) return "-1\n";
   const skeleton = Buffer.from(found.skeleton).toString("latin1");
   return `${found.skeleton.length}\n${skeleton}${found.holes.map((hole) => `\n${hole}`).join("")}`;
@@ -29,34 +29,47 @@ test("IDs and numbers among the words are holes, numbers of the files are not", 
   const text = Buffer.from(
     `${words}{"limit":137438953472,"path":"/x/${id}/y","host":"${id.slice(0, 12)}","z":"${"a".repeat(12)}"}`,
   );
-  const found = findHoles(text, words.length);
+  const found = findHoles(text, words.length, "web");
   expect(found?.holes).toEqual([id, "123456789", id.slice(0, 12)]);
   expect(Buffer.from(found?.skeleton ?? []).toString("latin1")).toBe(
     `create\0--bundle\0/run/\u0001\0\u0040\0/tmp/pty\u0001\u0001\u0009/s\0{"limit":137438953472,"path":"/x/\u0001\0\u0040/y","host":"\u0001\u0002\u000c","z":"${"a".repeat(12)}"}`,
   );
 });
 
+test("the container's ID is a hole where it is a name of its own", () => {
+  const found = findHoles(Buffer.from('run\0web.1\0/a/web.1/b web.1x xweb.1 web.1-2 "web.1"'), 4, "web.1");
+  expect(found?.holes).toEqual(["web.1"]);
+  const hole = "\u0001\0\u0005";
+  expect(Buffer.from(found?.skeleton ?? []).toString("latin1")).toBe(
+    `run\0${hole}\0/a/${hole}/b web.1x xweb.1 web.1-2 "${hole}"`,
+  );
+});
+
 test("a mark in the text, and more holes than can be told, are refused", () => {
-  expect(findHoles(Buffer.from("a\u0001b"), 0)).toBeUndefined();
+  expect(findHoles(Buffer.from("a\u0001b"), 0, "")).toBeUndefined();
   const many = Array.from({ length: 33 }, (_, i) => `abcdef012345${(i + 16).toString(16)}`).join(" ");
-  expect(findHoles(Buffer.from(many), 0)).toBeUndefined();
-  expect(theirs(Buffer.from(many), 0)).toBe("-1\n");
+  expect(findHoles(Buffer.from(many), 0, "")).toBeUndefined();
+  expect(theirs(Buffer.from(many), 0, "")).toBe("-1\n");
 });
 
 test("both sides find the same", () => {
   const piece = fc.oneof(
-    { weight: 4, arbitrary: fc.constantFrom("/", "\0", " ", '"', "z", "G", "_", "-", "\u0001") },
+    {
+      weight: 4,
+      arbitrary: fc.constantFrom("/", "\0", " ", '"', "z", "G", "_", "-", ".", "z_z", "web-1", "1.2", "\u0001"),
+    },
     { weight: 4, arbitrary: fc.stringMatching(/^[0-9a-f]{1,20}$/) },
     { weight: 2, arbitrary: fc.stringMatching(/^[0-9]{4,8}$/) },
     { weight: 1, arbitrary: fc.stringMatching(/^[0-9a-f]{250,260}$/) },
     { weight: 1, arbitrary: fc.string({ unit: "binary", maxLength: 4 }) },
   );
+  const ids = fc.constantFrom("z", "z_z", "web-1", "1.2", "abcdef012345", "");
   let found = 0;
   fc.assert(
-    fc.property(fc.array(piece, { maxLength: 40 }), fc.nat(80), (pieces, words) => {
+    fc.property(fc.array(piece, { maxLength: 40 }), fc.nat(80), ids, (pieces, words, id) => {
       const text = Buffer.from(pieces.join(""));
-      if (ours(text, words).includes("\n", ours(text, words).indexOf("\n") + 1)) found++;
-      expect(ours(text, words)).toBe(theirs(text, words));
+      if (ours(text, words, id).includes("\n", ours(text, words, id).indexOf("\n") + 1)) found++;
+      expect(ours(text, words, id)).toBe(theirs(text, words, id));
     }),
     { numRuns: 150 },
   );

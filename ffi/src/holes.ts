@@ -9,6 +9,9 @@ const HOLE_MIN = 12;
 const HOLE_MAX = 255;
 const NUMBER_MIN = 6;
 const HOLE_MARK = 1;
+/** What a container's ID may be made of. */
+const NAMES = /[0-9A-Za-z_+.-]+/g;
+const RUNS = /[0-9A-Za-z]+/g;
 
 /** A text without its holes, which stand in `holes` in the order of their first appearance. */
 export interface Holed {
@@ -18,12 +21,12 @@ export interface Holed {
 }
 
 /**
- * Finds runs of at least 12 lower-case hexadecimal digits, with a letter and a decimal one among them, and in the
- * first `words` bytes also numbers of at least six digits.
+ * Finds the container's own `id`, wherever it stands as a name; runs of at least 12 lower-case hexadecimal digits, with
+ * a letter and a decimal one among them; and in the first `words` bytes also numbers of at least six digits.
  *
  * @returns Undefined when there are too many, or a mark stands in the text.
  */
-export function findHoles(text: Uint8Array, words: number): Holed | undefined {
+export function findHoles(text: Uint8Array, words: number, id: string): Holed | undefined {
   const latin1 = Buffer.from(text.buffer, text.byteOffset, text.length).toString("latin1");
   if (latin1.includes("\u0001")) return undefined;
   const holes: string[] = [];
@@ -34,23 +37,34 @@ export function findHoles(text: Uint8Array, words: number): Holed | undefined {
     if (index >= HOLES_MAX || hole.length > HOLE_MAX) failed = true;
     return String.fromCharCode(HOLE_MARK, index, hole.length);
   };
-  const skeleton = latin1.replace(/[0-9A-Za-z]+/g, (run, at: number) => {
+  const inRun = (run: string, at: number): string => {
     if (isId(run)) return mark(run);
     if (at >= words) return run;
     // A number that begins among the words may end behind them.
     return run.replace(/[0-9]+/g, (digits, inside: number) =>
       digits.length >= NUMBER_MIN && at + inside < words ? mark(digits) : digits,
     );
-  });
+  };
+  const skeleton = latin1.replace(NAMES, (name, at: number) =>
+    name === id ? mark(name) : name.replace(RUNS, (run, inside: number) => inRun(run, at + inside)),
+  );
   return failed ? undefined : { skeleton: Buffer.from(skeleton, "latin1"), holes };
 }
 
-/** A text with other holes, each known by what it was: as a whole run, or a number inside one. */
+/** A text with other holes, each known by what it was: as a name, as a whole run, or as a number inside one. */
 export function renameHoles(text: string, names: ReadonlyMap<string, string>): string {
   return text.replace(
-    /[0-9A-Za-z]+/g,
-    (run) => names.get(run) ?? run.replace(/[0-9]+/g, (digits) => names.get(digits) ?? digits),
+    NAMES,
+    (name) =>
+      names.get(name) ??
+      name.replace(RUNS, (run) => names.get(run) ?? run.replace(/[0-9]+/g, (digits) => names.get(digits) ?? digits)),
   );
+}
+
+/** What would make a hole part of something longer: see `Hole`. */
+export function besideHole(hole: string): RegExp | undefined {
+  if (isId(hole)) return /[0-9A-Za-z]/;
+  return /^[0-9]+$/.test(hole) ? undefined : /[0-9A-Za-z_+.-]/;
 }
 
 function isId(run: string): boolean {

@@ -36,6 +36,8 @@ export interface Fact {
 export interface Hole {
   readonly index: number | "fresh";
   readonly text: string;
+  /** It counts only where no such character stands beside it. */
+  readonly beside?: RegExp | undefined;
 }
 
 interface CommonLine {
@@ -243,16 +245,18 @@ export function placesOf(content: Uint8Array, holes: readonly Hole[], from = 0):
   const buffer = Buffer.from(content.buffer, content.byteOffset, content.length);
   const taken = new Uint8Array(content.length);
   const places: Place[] = [];
-  const mark = (text: string, hole: number): void => {
+  const mark = (text: string, hole: number, beside?: RegExp): void => {
     const wanted = Buffer.from(text);
     for (let at = buffer.indexOf(wanted, from); at !== -1; at = buffer.indexOf(wanted, at + 1)) {
       if (taken.subarray(at, at + wanted.length).includes(1)) continue;
+      const neighbours = [buffer[at - 1], buffer[at + wanted.length]];
+      if (neighbours.some((byte) => byte !== undefined && beside?.test(String.fromCharCode(byte)))) continue;
       taken.fill(1, at, at + wanted.length);
       places.push({ offset: at, hole, bytes: wanted.length });
     }
   };
-  for (const { index, text } of holes.toSorted((a, b) => b.text.length - a.text.length)) {
-    if (index !== "fresh") mark(text, index);
+  for (const { index, text, beside } of holes.toSorted((a, b) => b.text.length - a.text.length)) {
+    if (index !== "fresh") mark(text, index, beside);
     else for (const length of [text.length, SHORT_DIGITS]) mark(text.slice(0, length), HOLE_FRESH);
   }
   return places.sort((a, b) => a.offset - b.offset);

@@ -1,11 +1,15 @@
 import { mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { RECORD } from "@bantubox/core/runtime/records";
 import { isErrno, readTextSync } from "@bantubox/ffi";
 import { buildFact, textFact } from "@bantubox/ffi/facts";
-import { findHoles, renameHoles } from "@bantubox/ffi/holes";
+import { besideHole, findHoles, renameHoles } from "@bantubox/ffi/holes";
 import {
+  type EnterLine,
   encodeLine,
   type Fact,
   fillPlaces,
+  lineFact,
+  lineFile,
   lineHeader,
   lineName,
   type MakeLine,
@@ -15,6 +19,7 @@ import {
 import type { Recording } from "@bantubox/ffi/recorded";
 import { CONFIG, STATE } from "./container.ts";
 import { type MadeContainer, type MakeRequest, prepareContainer } from "./prepare.ts";
+import { type ExecRequest, type PreparedExec, prepareExec } from "./prepare-exec.ts";
 
 /**
  * Commands that were carried out, for the front of the executable
@@ -38,28 +43,122 @@ const VARIABLES = ["LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET"] as const;
 export async function rememberMake(request: MakeRequest, made: MadeContainer, recording: Recording): Promise<void> {
   const { program } = request.globals;
   if (program.line === undefined || made.warnings.length > 0 || request.preserved.count > 0 || made.asksMore) return;
-  const words = requestWords(program.line);
-  const asked = Buffer.concat([words, Buffer.from(`${request.text}\0`)]);
-  const found = findHoles(asked, words.length);
+  await remember({
+    id: request.options.id,
+    words: program.line,
+    files: [request.text],
+    line: makeLine(request, made, recording),
+    recording,
+    sharesEnvironment: made.sharesEnvironment,
+    async again(rename) {
+      const other = { ...rename(request), preserved: request.preserved };
+      return makeLine(other, await prepareContainer(other), recording);
+    },
+  });
+}
+
+/** What an exec is, beside its plan. */
+export interface EnteredContainer extends PreparedExec {
+  /** The container's, with the record of its first process. */
+  readonly directory: string;
+  /** Text of state.json. */
+  readonly state: string;
+  /** Files that say whether the container is frozen, unless that does not matter. */
+  readonly freezers: readonly string[];
+}
+
+/** Remembers an exec, as `rememberMake` does. */
+export async function rememberExec(
+  request: ExecRequest,
+  entered: EnteredContainer,
+  recording: Recording,
+): Promise<void> {
+  const { program } = request.globals;
+  if (program.line === undefined || entered.warnings.length > 0 || request.preserved.count > 0) return;
+  await remember({
+    id: request.saved.id,
+    words: withoutProcess(program.line),
+    files: [entered.state, request.config, ...(request.process === undefined ? [] : [request.process])],
+    line: enterLine(entered, recording),
+    recording,
+    async again(rename) {
+      const other = { ...rename(request), preserved: request.preserved };
+      return enterLine({ ...rename(entered), ...(await prepareExec(other)) }, recording);
+    },
+  });
+}
+
+/** The file's name is another one each time, and its content is compared: as add_words of front-oci.c has it. */
+function withoutProcess(words: readonly string[]): string[] {
+  return words.map((word, i) => {
+    const before = words[i - 1];
+    return before === "--process" || before === "-p" || word.startsWith("--process=") ? "" : word;
+  });
+}
+
+type WithoutHoles<Line> = Omit<Line, "skeleton" | "holes" | "nofile">;
+type AnyLine = WithoutHoles<MakeLine> | WithoutHoles<EnterLine>;
+
+interface Remembered {
+  /** The container's. */
+  readonly id: string;
+  readonly words: readonly string[];
+  /** Texts of the files that the command has read. */
+  readonly files: readonly string[];
+  readonly line: AnyLine;
+  readonly recording: Recording;
+  /** Hooks have the environment of this process. */
+  readonly sharesEnvironment?: boolean;
+  /** The same with other names. */
+  again(rename: <T>(value: T) => T): Promise<AnyLine>;
+}
+
+async function remember({
+  id,
+  words: said,
+  files,
+  line,
+  recording,
+  sharesEnvironment = false,
+  again,
+}: Remembered): Promise<void> {
+  // The words, and where they were said; then what was read.
+  const words = wordBytes([...said, process.cwd()]);
+  const found = findHoles(Buffer.concat([words, wordBytes(files)]), words.length, id);
   if (found === undefined) return;
-  const line = encodeLine(makeLine(found, request, made, recording));
-  if (await isAsFilled(line, found.holes, request, recording)) write(found.skeleton, line);
+  const holes = found.holes.map((text, index) => ({ index, text, beside: besideHole(text) }));
+  const facts = [...hostFacts(sharesEnvironment), ...line.facts];
+  const nofile = openFiles();
+  const encoded = encodeLine({ ...line, facts, nofile, skeleton: found.skeleton, holes });
+  const others = found.holes.map(otherLike);
+  const there = new Map(found.holes.map((hole, i) => [hole, others[i] as string]));
+  const back = new Map(found.holes.map((hole, i) => [others[i] as string, hole]));
+  recording.replay((path) => renameHoles(path, back));
+  let other: AnyLine;
+  try {
+    other = await again((value) => renameAll(value, there));
+  } catch {
+    // It is another's in a way that matters: a name that is looked for, or not taken.
+    return;
+  } finally {
+    recording.stop();
+  }
+  const filled = fillPlaces(encoded, placesOfLine(encoded), others);
+  const expected = encodeLine({
+    ...other,
+    facts: renameAll(facts, there),
+    nofile,
+    skeleton: new Uint8Array(),
+    holes: [],
+  });
+  if (sameParts(filled, expected)) write(found.skeleton, encoded);
 }
 
-/** The words, and where they were said; as add_words of front-oci.c. */
-function requestWords(words: readonly string[]): Uint8Array {
-  return wordBytes([...words, process.cwd()]);
-}
-
-type Found = NonNullable<ReturnType<typeof findHoles>>;
-
-function makeLine(found: Found, request: MakeRequest, made: MadeContainer, recording: Recording): MakeLine {
-  const { plan, directory, saved, lock, output, sharesEnvironment } = made;
+function makeLine(request: MakeRequest, made: MadeContainer, recording: Recording): WithoutHoles<MakeLine> {
+  const { plan, directory, saved, lock, output } = made;
   return {
     kind: "make",
-    skeleton: found.skeleton,
-    facts: [...hostFacts(sharesEnvironment), ...recording.facts],
-    holes: found.holes.map((text, index) => ({ index, text })),
+    facts: recording.facts,
     directory,
     mode: 0o711,
     subdirectories: [],
@@ -70,8 +169,27 @@ function makeLine(found: Found, request: MakeRequest, made: MadeContainer, recor
     plan,
     passed: lock,
     output,
-    nofile: Number(/^Max open files +([0-9]+)/m.exec(readTextSync("/proc/self/limits"))?.[1] ?? 0),
   };
+}
+
+function enterLine(entered: EnteredContainer, recording: Recording): WithoutHoles<EnterLine> {
+  const { plan, directory, pidfd, freezers } = entered;
+  // v1's freezer.state, or v2's cgroup.events.
+  const thawed = freezers.flatMap((path) =>
+    ["FR", "frozen 1"].map((detail): Fact => ({ kind: "lacks", path, detail, value: "" })),
+  );
+  return {
+    kind: "enter",
+    facts: [...recording.facts, ...thawed],
+    record: `${directory}/${RECORD.pid}`,
+    plan,
+    passed: pidfd,
+  };
+}
+
+/** The soft limit of this process. */
+function openFiles(): number {
+  return Number(/^Max open files +([0-9]+)/m.exec(readTextSync("/proc/self/limits"))?.[1] ?? 0);
 }
 
 /** What compiling depends on without reading it: the program, what it may hand on, what it was told. */
@@ -89,36 +207,7 @@ function environmentFact(name: string): Fact {
   return { kind: "environment", path: name, detail: "", value: value.join("") };
 }
 
-/** Compiles the like of it, and compares. */
-async function isAsFilled(
-  line: Uint8Array<ArrayBuffer>,
-  holes: readonly string[],
-  request: MakeRequest,
-  recording: Recording,
-): Promise<boolean> {
-  const others = holes.map(otherLike);
-  const there = new Map(holes.map((hole, i) => [hole, others[i] as string]));
-  const back = new Map(holes.map((hole, i) => [others[i] as string, hole]));
-  const rename = <T>(value: T): T => renameAll(value, there);
-  let again: MadeContainer;
-  recording.replay((path) => renameHoles(path, back));
-  try {
-    again = await prepareContainer({ ...rename(request), preserved: request.preserved });
-  } catch {
-    // It is another's in a way that matters: a name that is looked for, or not taken.
-    return false;
-  } finally {
-    recording.stop();
-  }
-  const filled = fillPlaces(line, placesOfLine(line), others);
-  const expected = encodeLine({
-    ...makeLine({ skeleton: new Uint8Array(), holes: [] }, rename({ ...request }), again, recording),
-    facts: [],
-  });
-  return sameParts(filled, expected);
-}
-
-/** Whether two lines make the same directory, files and plan. */
+/** Whether two lines make the same directory, files and plan of the same facts. */
 function sameParts(a: Uint8Array, b: Uint8Array): boolean {
   const [one, other] = [partsOf(a), partsOf(b)];
   return one.length === other.length && one.every((part, i) => Buffer.compare(part, other[i] as Uint8Array) === 0);
@@ -126,12 +215,16 @@ function sameParts(a: Uint8Array, b: Uint8Array): boolean {
 
 function partsOf(line: Uint8Array): Uint8Array[] {
   const header = lineHeader.decode(line);
-  const view = new DataView(line.buffer, line.byteOffset);
+  const text = (at: number): Uint8Array => line.subarray(at, line.indexOf(0, at));
   const parts = [line.subarray(header.plan, header.plan + header.planBytes)];
-  parts.push(line.subarray(header.directory, line.indexOf(0, header.directory)));
+  parts.push(text(header.directory), text(header.record));
   for (let i = 0; i < header.fileCount; i++) {
-    const at = view.getUint32(header.files + i * 12 + 4, true);
-    parts.push(line.subarray(at, at + view.getUint32(header.files + i * 12 + 8, true)));
+    const { name, content, contentBytes } = lineFile.decode(line, header.files + i * lineFile.size);
+    parts.push(text(name), line.subarray(content, content + contentBytes));
+  }
+  for (let i = 0; i < header.factCount; i++) {
+    const { path, detail, value } = lineFact.decode(line, header.facts + i * lineFact.size);
+    parts.push(text(path), text(detail), text(value));
   }
   return parts;
 }
@@ -146,11 +239,11 @@ function renameAll<T>(value: T, names: ReadonlyMap<string, string>): T {
 
 /** Another ID or number of the same length. */
 function otherLike(hole: string): string {
-  const isNumber = /^[0-9]+$/.test(hole);
   const bytes = crypto.getRandomValues(new Uint8Array(hole.length));
-  const digits = isNumber ? "0123456789" : "0123456789abcdef";
-  const other = Array.from(bytes, (byte) => digits[byte % digits.length]).join("");
-  return isNumber ? other : `a0${other.slice(2)}`;
+  const draw = (digits: string): string => Array.from(bytes, (byte) => digits[byte % digits.length]).join("");
+  if (/^[0-9]+$/.test(hole)) return draw("0123456789");
+  if (/^[0-9a-f]{12,}$/.test(hole)) return `a0${draw("0123456789abcdef").slice(2)}`;
+  return draw("abcdefghijklmnopqrstuvwxyz");
 }
 
 /** Nothing depends on it: where it cannot be written, the next command is Bun's again. */
