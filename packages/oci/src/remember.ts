@@ -41,8 +41,16 @@ const VARIABLES = ["LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET"] as const;
 
 /** Remembers a create or a run, unless something of it is its own in a way that no hole can tell. */
 export async function rememberMake(request: MakeRequest, made: MadeContainer, recording: Recording): Promise<void> {
-  const { program } = request.globals;
-  if (program.line === undefined || made.warnings.length > 0 || request.preserved.count > 0 || made.asksMore) return;
+  const { program, values } = request.globals;
+  // With --debug there is something to be said each time.
+  if (
+    program.line === undefined ||
+    values.debug ||
+    made.warnings.length > 0 ||
+    request.preserved.count > 0 ||
+    made.asksMore
+  )
+    return;
   await remember({
     id: request.options.id,
     words: program.line,
@@ -73,8 +81,8 @@ export async function rememberExec(
   entered: EnteredContainer,
   recording: Recording,
 ): Promise<void> {
-  const { program } = request.globals;
-  if (program.line === undefined || entered.warnings.length > 0 || request.preserved.count > 0) return;
+  const { program, values } = request.globals;
+  if (program.line === undefined || values.debug || entered.warnings.length > 0 || request.preserved.count > 0) return;
   await remember({
     id: request.saved.id,
     words: withoutProcess(program.line),
