@@ -133,6 +133,18 @@ describe("Docker's rules for paths, out of a container", () => {
     expect(tree(target)).toEqual(["file", "sub/", "sub/one/"]);
   });
 
+  test("the whole root, without what the kernel shows in it", async () => {
+    const target = directory();
+    await store.ok(["cp", "-q", "box:/", join(target, "root")]);
+    const names = tree(join(target, "root"));
+    expect(names).toEqual(expect.arrayContaining(["etc/hosts", "proc/", "sys/", "src/one", "src/link -> one"]));
+    expect(names.filter((name) => /^(proc|sys|dev\/pts)\/./.test(name))).toEqual([]);
+    const listed = await run(["sh", "-c", '"$@" | tar -t', "sh", ...store.command, "cp", "box:/", "-"]);
+    const paths = listed.stdout.split("\n").map((path) => path.replace(/^\.?\//, ""));
+    expect(paths).toEqual(expect.arrayContaining(["proc/", "src/one"]));
+    expect(paths.filter((path) => /^(proc|sys|dev\/pts)\/./.test(path))).toEqual([]);
+  });
+
   test("refuses two containers, and none", async () => {
     const both = await store.bb(["cp", "box:/a", "box:/b"]);
     expect([both.code, both.stderr]).toEqual([125, expect.stringContaining("from one container to another")]);

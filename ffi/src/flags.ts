@@ -126,7 +126,20 @@ export const TIOC = {
 } as const;
 
 /** <linux/magic.h>: statfs(2)'s f_type */
-export const FS_MAGIC = { PROC: 0x9fa0, DEVPTS: 0x1cd1, TMPFS: 0x01021994, OVERLAY: 0x794c7630 } as const;
+export const FS_MAGIC = {
+  PROC: 0x9fa0,
+  DEVPTS: 0x1cd1,
+  TMPFS: 0x01021994,
+  OVERLAY: 0x794c7630,
+  SYSFS: 0x62656572,
+  MQUEUE: 0x19800202,
+  CGROUP: 0x27e0eb,
+  CGROUP2: 0x63677270,
+  DEBUGFS: 0x64626720,
+  TRACEFS: 0x74726163,
+  SECURITYFS: 0x73636673,
+  BPF: 0xcafe4a11,
+} as const;
 
 /** <asm-generic/resource.h>: the number of each resource limit, by its name without RLIMIT_. */
 export const RLIMIT = {

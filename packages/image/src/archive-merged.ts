@@ -1,5 +1,6 @@
 import { cstr } from "@bantubox/ffi";
 import { refuseReserved } from "./archive.ts";
+import { isOfKernel } from "./kernel-files.ts";
 import { isDirectory, isGone, isHidden, type Merged, mergedEntries, openMerged, openRoots } from "./merged.ts";
 import { TarWriter } from "./tar-writer.ts";
 import { display, statAt } from "./tree.ts";
@@ -22,7 +23,7 @@ export interface ArchiveOptions {
 
 /**
  * A tree as it shows itself as a tar stream: for people and other programs, not for layers. What comes or goes
- * meanwhile is in it or not; devices and FIFOs are named and never opened, sockets left out.
+ * meanwhile is in it or not; what the kernel shows, as in `/proc`, is not; devices and FIFOs are named and never opened, sockets left out.
  */
 export async function* archiveMerged(
   tree: Merged,
@@ -47,6 +48,7 @@ export async function* archiveMerged(
         yield* writer.add({ parent: entry.parent, name: entry.name, stat: entry.stat, path: below });
         if (!isDirectory(entry.stat) || isMounted) continue;
         using child = openMerged(directory, entry);
+        if (!mounts.has(entry.stat.mount) && isOfKernel((child.upper ?? child.lower) as number)) continue;
         yield* entries(child, Buffer.concat([below, Buffer.from("/")]));
       } catch (error) {
         if (!isGone(error)) throw error;

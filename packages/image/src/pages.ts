@@ -39,8 +39,9 @@ export async function readPages(session: Session, { first, scopes, field, max, r
     if (status !== 200) throw refuse(status, body);
     const found = readList(body, field);
     if (found === undefined) throw invalid("it is not what the specification says");
+    // First: what a call takes as arguments has a limit, too.
+    if (items.length + found.length > max) throw invalid(`it has more than ${max} entries`);
     items.push(...found);
-    if (items.length > max) throw invalid(`it has more than ${max} entries`);
     const next = parseNextLink(headers.get("link"));
     if (next === undefined) return items;
     if (!URL.canParse(next, url.href)) throw invalid(`its next page ${quote(next)} is no address`);

@@ -15,6 +15,7 @@ import {
   SysError,
 } from "@bantubox/ffi";
 import { makeDevice } from "./copy.ts";
+import { isOfKernel } from "./kernel-files.ts";
 import { isDirectory, isGone } from "./merged.ts";
 import { markOpaque } from "./overlay-marks.ts";
 import { openBelow } from "./resolve.ts";
@@ -78,7 +79,7 @@ export interface Place {
 /**
  * Copies trees from descriptor to descriptor: no link is followed on either side, and nothing is opened that is not a
  * directory or a regular file, whatever the owner of either tree does meanwhile. Directories merge; anything else gives
- * way to what is copied. What comes or goes meanwhile may be missed; a file is copied up to the length that it had.
+ * way to what is copied. What the kernel shows where it is mounted below, as `/proc` in `/`, is left out. What comes or goes meanwhile may be missed; a file is copied up to the length that it had.
  */
 export class Transfer {
   /** Of all files so far. */
@@ -88,6 +89,8 @@ export class Transfer {
   /** Where the first name of a file with several has been copied to. */
   readonly #linked = new Map<string, { readonly path: string; readonly identity: string }>();
   #base = -1;
+  /** Where the copied tree begins. */
+  #mount = 0;
   #canClone = true;
   #breath = performance.now();
 
@@ -103,12 +106,14 @@ export class Transfer {
   async copy(from: Place, to: Place): Promise<void> {
     this.#base = to.parent;
     const stat = statAt(from.parent, from.name, display(from.name));
+    this.#mount = stat.mount;
     await this.#entry(from, to, stat, Buffer.from(to.name.subarray(0, -1)), Buffer.alloc(0));
   }
 
   /** Copies what is in a directory into another one, whose own attributes stay as they are. */
   async copyContents(from: number, to: number): Promise<void> {
     this.#base = to;
+    this.#mount = statAt(from, ITSELF, "a directory").mount;
     await this.#contents(from, to, Buffer.alloc(0), Buffer.alloc(0));
   }
 
@@ -177,7 +182,8 @@ export class Transfer {
       using source = openDirectory(from.parent, from.name, display(path));
       using copy = openDirectory(to.parent, to.name, display(target));
       const below = path.length === 0 ? path : Buffer.concat([path, slash]);
-      await this.#contents(source.raw, copy.raw, Buffer.concat([target, slash]), below);
+      if (stat.mount === this.#mount || !isOfKernel(source.raw))
+        await this.#contents(source.raw, copy.raw, Buffer.concat([target, slash]), below);
       // One that was there keeps what it is.
       if (made === 0) this.#settle(from, { parent: copy.raw, name: ITSELF }, stat);
     }
