@@ -17,11 +17,30 @@ for (const arch of ["x64", "arm64"]) {
   if (!existsSync(path)) writeFileSync(path, "");
 }
 mkdirSync(join(root, "dist"), { recursive: true });
+const commit = `--define=COMMIT=${JSON.stringify(currentCommit())}`;
 // The second is a Worker's.
-compile(["packages/cli/src/main.ts", "packages/image/src/layer-worker.ts"], "dist/bb", "--define=HAS_FRONT=true");
+compile(
+  ["packages/cli/src/main.ts", "packages/image/src/layer-worker.ts"],
+  "dist/bb",
+  "--define=HAS_FRONT=true",
+  commit,
+);
 graft(join(root, "dist/bb"), join(root, "ffi/build", `front-${process.arch}`));
-compile(["packages/oci/src/bb-oci.ts"], "dist/bb-oci", "--define=HAS_FRONT=true");
+compile(["packages/oci/src/bb-oci.ts"], "dist/bb-oci", "--define=HAS_FRONT=true", commit);
 graft(join(root, "dist/bb-oci"), join(root, "ffi/build", `front-oci-${process.arch}`));
+
+/** With "-dirty" where files differ from it; "unknown" where this is no checkout, as in a source archive. */
+function currentCommit(): string {
+  // Below somebody else's checkout git would name theirs.
+  if (!existsSync(join(root, ".git")) || Bun.which("git") === null) return "unknown";
+  const git = (...words: string[]): string | undefined => {
+    const { exitCode, stdout } = Bun.spawnSync(["git", ...words], { cwd: root, stderr: "ignore" });
+    return exitCode === 0 ? stdout.toString().trim() : undefined;
+  };
+  const head = git("rev-parse", "HEAD");
+  if (head === undefined) return "unknown";
+  return git("status", "--porcelain", "--untracked-files=no") === "" ? head : `${head}-dirty`;
+}
 
 function compile(entries: readonly string[], outfile: string, ...more: string[]): void {
   run([

@@ -1,4 +1,4 @@
-import type { Process, Spec, User } from "@bantubox/core/runtime";
+import type { FilteredContainer, Process, Spec, User } from "@bantubox/core/runtime";
 import { BoxError } from "@bantubox/ffi";
 import type { Values } from "./arguments.ts";
 import { cgroupHost } from "./cgroup-host.ts";
@@ -39,6 +39,8 @@ export interface ExecRequest {
   readonly args: readonly string[];
   readonly preserved: Preserved;
   readonly saved: Saved;
+  /** What the container is, and the pid of its first process. */
+  readonly now: Pick<FilteredContainer, "status" | "pid">;
   /** Texts of the container's config.json, and of the file that --process names. */
   readonly config: string;
   readonly process: string | undefined;
@@ -48,6 +50,8 @@ export interface PreparedExec {
   readonly plan: Uint8Array<ArrayBuffer>;
   /** By which number the plan knows the handle on the container's process. */
   readonly pidfd: number;
+  /** It names the container's first process, as no other exec will. */
+  readonly namesProcess: boolean;
   readonly warnings: readonly string[];
 }
 
@@ -65,6 +69,7 @@ export async function prepareExec(request: ExecRequest): Promise<PreparedExec> {
     cgroup: execGroups(cgroupHost(), saved.cgroup, options.cgroup),
     stdio: checkStdio(options, process.terminal === true),
     filter: spec.linux.seccomp && (await compileProfile(spec.linux.seccomp)),
+    container: containerOf(spec, request),
     detachKeys: [],
     ...(options.detach && { leave: { consoleSocket: path(options["console-socket"]) } }),
     pidFile: path(options["pid-file"]),
@@ -72,7 +77,12 @@ export async function prepareExec(request: ExecRequest): Promise<PreparedExec> {
     preserved: preserved.count,
     failed: explainWith(globals, ["exec", "-1"]),
   });
-  return { plan, pidfd: preserved.next, warnings };
+  return { plan, pidfd: preserved.next, namesProcess: spec.linux.seccomp?.listenerPath !== undefined, warnings };
+}
+
+/** As whoever listens to its filter is told of it. */
+function containerOf({ ociVersion, annotations }: Spec, { saved, now }: ExecRequest): FilteredContainer {
+  return { ociVersion, id: saved.id, bundle: saved.bundle, ...now, ...(annotations && { annotations }) };
 }
 
 function checkStdio(

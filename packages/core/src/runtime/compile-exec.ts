@@ -1,18 +1,36 @@
 import type { CgroupPlan } from "@bantubox/cgroup";
-import { AT, CLONE, MONITOR, O, PR, type Reg, SECTION, SIGNALS } from "@bantubox/ffi";
+import { AT, BoxError, CLONE, MONITOR, O, PR, type Reg, SECTION, SIGNALS } from "@bantubox/ffi";
 import { type Announcement, announce } from "./announce.ts";
 import { type Build, startBuild } from "./build.ts";
 import { joinV1, openUnified } from "./cgroups.ts";
-import { becomeUser, enterDirectory, execute, type SeccompFilter, setRlimits } from "./identity.ts";
+import {
+  becomeUser,
+  confine,
+  enterDirectory,
+  execute,
+  mayBeFilteredLast,
+  type SeccompFilter,
+  setRlimits,
+} from "./identity.ts";
 import { becomeMappedRoot, hasNamespace, NAMESPACE_FLAG } from "./namespaces.ts";
 import { writeProc } from "./paths.ts";
+import { setAffinity, setScheduling } from "./scheduling.ts";
+import {
+  awaitPid,
+  connectListener,
+  type FilteredContainer,
+  type SeccompListener,
+  tellPid,
+} from "./seccomp/listener.ts";
 import type { Process, Spec } from "./spec.ts";
 import {
   closeContainerEnds,
+  makePipe,
   makePipes,
   monitorFlags,
   NO_PIPES,
   openPty,
+  type Pipe,
   type Stdio,
   takeTerminal,
   useInherited,
@@ -31,6 +49,8 @@ export interface ExecContext extends Announcement {
   readonly cgroup: Pick<CgroupPlan, "joins" | "intoDirectory">;
   readonly stdio: Stdio;
   readonly filter: SeccompFilter | undefined;
+  /** What the filter's listener is told of the container; without it, none is looked for. */
+  readonly container?: FilteredContainer | undefined;
   readonly detachKeys: readonly number[];
   /**
    * Nobody stays: the process has what the caller has at 0 to 2, or a terminal whose master goes to a socket,
@@ -49,7 +69,7 @@ export interface ExecContext extends Announcement {
  * CHILD is a middle stage that the container cannot see: it joins, and becomes
  * what the process shall be, before it forks INNER into the container's PID
  * namespace. So nothing in there ever has more privileges than the container
- * (CVE-2016-9962).
+ * (CVE-2016-9962), but for `confineWithListener`.
  */
 export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
   const build = startBuild();
@@ -61,11 +81,13 @@ export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
     leave?.consoleSocket === undefined
       ? undefined
       : connectSocket(build, plan.prepare, leave.consoleSocket, TAG.CONSOLE);
+  const listener = context.container && connectListener(build, context.spec.linux.seccomp, context.container);
   const { intoDirectory } = context.cgroup;
   const unified = intoDirectory === undefined ? undefined : openUnified(build, intoDirectory);
   const fork = plan.prepare.builtin("fork", SECTION.CHILD, 0, unified ?? -1).into(pid);
   fork.tag(TAG.STATE);
   if (unified !== undefined) plan.parent.sys("close", unified);
+  if (listener !== undefined) plan.parent.sys("close", listener.socket);
   closeContainerEnds(build, pipes);
   announce(build, context, pid);
 
@@ -75,17 +97,24 @@ export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
   else if (leave === undefined) usePipes(build, steps, pipes, context.process.user);
   else useInherited(steps, context.process.user);
   enterDirectory(steps, context.process.cwd);
-  becomeUser(build, steps, context.process, context.filter);
+  becomeUser(build, steps, context.process, listener && context.filter ? undefined : context.filter, {
+    later: listener && context.filter,
+  });
+  // Another user's process may be looked at again; INNER may not, as long as it can do more than the container.
+  if (listener !== undefined) steps.sys("prctl", PR.SET_DUMPABLE, 0, 0, 0, 0);
   // INNER is born where the container can look at it, and what is open there, through /proc (CVE-2016-9962).
-  steps.builtin("closeOthers", 3 + preserved, -1).tag(TAG.STATE);
+  steps.builtin("closeOthers", 3 + preserved, listener?.socket ?? -1).tag(TAG.STATE);
+  const inner = plan.inner;
   const last = plan.register(2);
+  const pids = listener && makePipe(build, steps);
   steps.builtin("fork", SECTION.INNER, CLONE.PARENT, -1).into(last).tag(TAG.STATE);
+  if (pids !== undefined) tellPid(build, steps, pids.write, last);
   steps.builtin("sendChild", last, last.next()).tag(TAG.STATE);
   steps.builtin("exit", 0);
 
-  const inner = plan.inner;
   inner.sys("prctl", PR.SET_PDEATHSIG, SIGNALS.KILL, 0, 0, 0);
   takeTerminal(inner, context.stdio.tty);
+  if (listener !== undefined && pids !== undefined) confineWithListener(build, context, listener, pids);
   execute(build, inner, context.process, { preserved });
 
   const { height = 0, width = 0 } = context.process.consoleSize ?? {};
@@ -104,6 +133,29 @@ export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
   });
 }
 
+/**
+ * In INNER: a filter that asks somebody holds up whoever is behind it until the listener has it, so CHILD,
+ * whose fork may be asked about, must not be. So here alone INNER has one privilege to give up: CAP_SYS_ADMIN,
+ * which the filter takes without no_new_privs. Nothing of the container can reach into it (PR_SET_DUMPABLE).
+ */
+function confineWithListener(
+  build: Build,
+  { process, filter }: ExecContext,
+  listener: SeccompListener,
+  { read, write }: Pipe,
+): void {
+  if (!mayBeFilteredLast(process)) {
+    throw new BoxError("bad-process", "Cannot hand the filter to its listener: the process names no capabilities", {
+      hint: 'Set "capabilities", or "noNewPrivileges"',
+    });
+  }
+  const { inner } = build.plan;
+  inner.sys("close", write);
+  awaitPid(inner, listener, read);
+  inner.sys("close", read);
+  confine(build, inner, process, filter, listener);
+}
+
 /** Joins the container's groups and namespaces. @returns The slave of a pty, if there shall be one. */
 function enter(
   build: Build,
@@ -113,7 +165,9 @@ function enter(
   const { plan, root } = build;
   const steps = plan.child;
   steps.sys("prctl", PR.SET_DUMPABLE, 0, 0, 0, 0);
+  setAffinity(build, steps, process.execCPUAffinity?.initial);
   joinV1(steps, cgroup);
+  setAffinity(build, steps, process.execCPUAffinity?.final);
   if (process.oomScoreAdj !== undefined) {
     writeProc(build, steps, "/proc/self/oom_score_adj", String(process.oomScoreAdj), TAG.RLIMIT);
   }
@@ -121,6 +175,7 @@ function enter(
     writeProc(build, steps, "/proc/self/attr/apparmor/exec", `exec ${process.apparmorProfile}`, TAG.APPARMOR);
   }
   setRlimits(build, steps, process.rlimits ?? []);
+  setScheduling(build, steps, process);
   // Also where it was not made for the container: the caller may be on another network than who started it.
   let flags: number = CLONE.NEWNET;
   for (const { type } of spec.linux.namespaces) flags |= NAMESPACE_FLAG[type];

@@ -141,7 +141,7 @@ function prepare(
   delegateCgroup(build, context.cgroup, context.spec);
   const { consoleSocket } = context;
   const terminal = consoleSocket === undefined ? undefined : connectSocket(build, steps, consoleSocket, TAG.CONSOLE);
-  const listener = connectListener(build, context.spec.linux.seccomp, stateOf(context));
+  const listener = connectListener(build, context.spec.linux.seccomp, { ...stateOf(context), status: "creating" });
   const pipes = stdio === undefined ? NO_PIPES : makePipes(build, stdio);
   steps.sys("chdir", context.bundle).tag(TAG.STATE);
   const flags = namespaceFlags(context.spec.linux);

@@ -105,9 +105,15 @@ export function mayBeFilteredLast({ noNewPrivileges, capabilities }: Process): b
 }
 
 /** Goes behind the filter that `becomeUser` left for later, and gives up what that took. Only capset(2) is left to allow. */
-function confine(build: Build, steps: Steps, process: Process, filter: SeccompFilter | undefined): void {
+export function confine(
+  build: Build,
+  steps: Steps,
+  process: Process,
+  filter: SeccompFilter | undefined,
+  listener?: SeccompListener,
+): void {
   if (filter === undefined) return;
-  installFilter(build, steps, filter);
+  installFilter(build, steps, filter, listener);
   if (process.capabilities !== undefined && needsAdmin(process)) setCapabilities(build, steps, process.capabilities);
 }
 

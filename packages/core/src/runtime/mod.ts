@@ -12,6 +12,7 @@ export { networkOf } from "./network.ts";
 export { setAffinity, setScheduling } from "./scheduling.ts";
 export { seccompFeatures } from "./seccomp/features.ts";
 export { compileProfile } from "./seccomp/filter.ts";
+export type { FilteredContainer } from "./seccomp/listener.ts";
 export type {
   Capabilities,
   Device,

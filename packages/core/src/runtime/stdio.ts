@@ -51,18 +51,29 @@ export function monitorFlags({ tty, attach, forward }: Stdio): number {
  *
  * A container without a terminal never holds the caller's: what it writes passes through the monitor.
  */
-export function makePipes({ plan }: Build, { tty, interactive }: Stdio): Pipes {
+export function makePipes(build: Build, { tty, interactive }: Stdio): Pipes {
   if (tty) return NO_PIPES;
-  const steps = plan.prepare;
   const pipe = (isInput: boolean): [Reg, Reg] => {
-    const pair = plan.space(8);
-    const [read, write] = [plan.register(), plan.register()];
-    steps.sys("pipe2", pair, O.CLOEXEC);
-    steps.builtin("load32", pair).into(read);
-    steps.builtin("load32", plan.within(pair, 4)).into(write);
+    const { read, write } = makePipe(build, build.plan.prepare);
     return isInput ? [read, write] : [write, read];
   };
   return { stdin: interactive ? pipe(true) : undefined, stdout: pipe(false), stderr: pipe(false) };
+}
+
+/** Both ends of a pipe. */
+export interface Pipe {
+  readonly read: Reg;
+  readonly write: Reg;
+}
+
+/** Makes a pipe that no execve passes on. */
+export function makePipe({ plan }: Build, steps: Steps): Pipe {
+  const pair = plan.space(8);
+  const [read, write] = [plan.register(), plan.register()];
+  steps.sys("pipe2", pair, O.CLOEXEC);
+  steps.builtin("load32", pair).into(read);
+  steps.builtin("load32", plan.within(pair, 4)).into(write);
+  return { read, write };
 }
 
 /** In the monitor, after the fork: only the container may hold its own ends, or no pipe would ever end. */

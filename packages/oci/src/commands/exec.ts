@@ -34,7 +34,7 @@ async function enter(
   options: ExecOptions,
   args: readonly string[],
 ): Promise<never> {
-  const { status } = statusOf(container);
+  const { status, pid } = statusOf(container);
   if (status === "stopped" || status === "creating")
     throw new BoxError("not-running", `cannot exec in a ${status} container`);
   if (status === "paused" && !options["ignore-paused"]) {
@@ -48,7 +48,7 @@ async function enter(
     ? readTextSync(options.process === "-" ? "/dev/stdin" : absolute(options.process))
     : undefined;
   const preserved = preserve(options["preserve-fds"] ?? 0);
-  const request = { globals, options, args, preserved, saved, config, process };
+  const request = { globals, options, args, preserved, saved, now: { status, pid }, config, process };
   const prepared = await prepare(container, request);
   const found = openProcess(container);
   if (found === undefined) throw new BoxError("not-running", "cannot exec in a stopped container");
@@ -66,7 +66,7 @@ async function prepare(container: Container, request: ExecRequest): Promise<Prep
   recording?.start();
   const prepared = await prepareExec(request).finally(() => recording?.stop());
   for (const warning of prepared.warnings) log(globals, "warning", warning);
-  if (recording !== undefined && options.process !== "-") {
+  if (recording !== undefined && options.process !== "-" && !prepared.namesProcess) {
     const { rememberExec } = await import("../remember.ts");
     const state = readTextSync(`${container.directory}/${STATE}`);
     const freezers = options["ignore-paused"] ? [] : freezerFiles(cgroupHost(), request.saved.cgroup);

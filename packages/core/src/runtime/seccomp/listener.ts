@@ -6,6 +6,13 @@ import { TAG } from "../tags.ts";
 import { connectSocket } from "../unix-socket.ts";
 import { type LinuxSeccomp, notifies } from "./profile.ts";
 
+/** The container whose process it is, as the listener is told of it. */
+export interface FilteredContainer extends HookState {
+  readonly status: "creating" | "created" | "running" | "paused";
+  /** Of its first process. Undefined while that is the one which is filtered. */
+  readonly pid?: number;
+}
+
 /** A connection to the socket of `listenerPath`, and what goes over it. */
 export interface SeccompListener {
   readonly socket: Reg;
@@ -26,7 +33,7 @@ const PID_WIDTH = 10;
 export function connectListener(
   build: Build,
   seccomp: LinuxSeccomp | undefined,
-  state: HookState,
+  state: FilteredContainer,
 ): SeccompListener | undefined {
   const path = seccomp?.listenerPath;
   if (seccomp === undefined || path === undefined || !notifies(seccomp)) return undefined;
@@ -44,6 +51,18 @@ export function learnPid(steps: Steps, { pids }: SeccompListener): void {
   }
 }
 
+/** Waits for its pid, where the process cannot ask for the host's: who forked it writes that into a pipe. */
+export function awaitPid(steps: Steps, { pids }: SeccompListener, pipe: Reg): void {
+  for (const place of pids) steps.sys("read", pipe, place, PID_WIDTH).tag(TAG.LISTENER);
+}
+
+/** The other side of `awaitPid`. @param pid As the host sees it. */
+export function tellPid({ plan }: Build, steps: Steps, pipe: Reg, pid: Reg): void {
+  const digits = plan.space(PID_WIDTH);
+  steps.builtin("storePid", digits, PID_WIDTH, pid);
+  steps.sys("write", pipe, digits, PID_WIDTH).tag(TAG.LISTENER);
+}
+
 /** Hands over the descriptor of the filter that was just installed. */
 export function sendListener(steps: Steps, { socket, text, length }: SeccompListener, fd: Reg): void {
   steps.builtin("passFd", socket, fd, text, length).tag(TAG.LISTENER);
@@ -51,20 +70,20 @@ export function sendListener(steps: Steps, { socket, text, length }: SeccompList
   steps.sys("close", socket);
 }
 
-/** The container process state of the specification, with holes for both pids. */
+/** The container process state of the specification, with holes for the pids that are not known yet. */
 function processState(
   { listenerMetadata }: LinuxSeccomp,
-  { ociVersion, id, bundle, annotations }: HookState,
+  { ociVersion, id, bundle, annotations, status, pid }: FilteredContainer,
 ): { text: Uint8Array; holes: number[] } {
   const hole = " ".repeat(PID_WIDTH);
   const head = `{"ociVersion":${JSON.stringify(ociVersion)},"fds":["seccompFd"],"pid":`;
   const metadata = listenerMetadata === undefined ? "" : `"metadata":${JSON.stringify(listenerMetadata)},`;
-  const state = JSON.stringify({ ociVersion, id, status: "creating", bundle, ...(annotations && { annotations }) });
+  const state = JSON.stringify({ ociVersion, id, status, bundle, ...(annotations && { annotations }) });
   const middle = `,${metadata}"state":${state.slice(0, -1)},"pid":`;
-  const encoder = new TextEncoder();
-  const first = encoder.encode(head).length;
+  const first = Buffer.byteLength(head);
+  const second = first + PID_WIDTH + Buffer.byteLength(middle);
   return {
-    text: encoder.encode(`${head}${hole}${middle}${hole}}}`),
-    holes: [first, first + PID_WIDTH + encoder.encode(middle).length],
+    text: new TextEncoder().encode(`${head}${hole}${middle}${pid ?? hole}}}`),
+    holes: pid === undefined ? [first, second] : [first],
   };
 }

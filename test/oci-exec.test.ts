@@ -1,0 +1,62 @@
+/** What another process of a container is, and who hears of it: run by bb-oci, on this kernel. */
+import { describe, expect, test } from "bun:test";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { missing } from "./harness.ts";
+import { newRuntime, started } from "./oci-harness.ts";
+
+describe("exec", () => {
+  test.each([true, false])("has its calls answered by a listener (no_new_privs: %p)", async (noNewPrivileges) => {
+    await using runtime = newRuntime();
+    if (missing("no python3 to play the listener", Bun.which("python3") === null)) return;
+    const path = join(runtime.directory, "listener.sock");
+    const probe = join(import.meta.dir, "probes/seccomp-agent.py");
+    const agent = Bun.spawn(["python3", probe, path, "1"], { stdout: "pipe" });
+    while (!existsSync(path)) await Bun.sleep(10);
+    const { id, pid } = await started(runtime, ["sleep", "1000"], (config) => {
+      config.process["noNewPrivileges"] = noNewPrivileges;
+      config.process.user = { uid: 7, gid: 8 };
+      config.linux["seccomp"] = {
+        defaultAction: "SCMP_ACT_ALLOW",
+        listenerPath: path,
+        listenerMetadata: "for you",
+        syscalls: [{ names: ["mkdir"], action: "SCMP_ACT_NOTIFY" }],
+      };
+    });
+    const command = "grep -E '^(CapPrm|CapEff|Seccomp):' /proc/self/status; exec mkdir /tmp/made";
+    const exec = Bun.spawn([...runtime.command, "exec", "--pid-file", `${path}.pid`, id, "sh", "-c", command], {
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+    expect(await new Response(exec.stderr).text()).toContain("File exists");
+    const own = (name: string): string | undefined =>
+      new RegExp(`^${name}:\\s+(.*)$`, "m").exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[0];
+    expect((await new Response(exec.stdout).text()).trimEnd().split("\n")).toEqual(
+      ["CapPrm", "CapEff", "Seccomp"].map((name) => own(name) ?? ""),
+    );
+    expect(JSON.parse(await new Response(agent.stdout).text())).toMatchObject({
+      fds: ["seccompFd"],
+      pid: Number(readFileSync(`${path}.pid`, "utf8")),
+      metadata: "for you",
+      state: { id, status: "running", pid },
+    });
+  });
+
+  test("is kept to the CPUs of its process", async () => {
+    if (missing("one CPU alone", availableParallelism() < 2)) return;
+    await using runtime = newRuntime();
+    const { id } = await started(runtime);
+    const process = JSON.parse(readFileSync(join(runtime.root, id, "config.json"), "utf8")).process;
+    const file = join(runtime.directory, "process.json");
+    const allowed = async (execCPUAffinity: Record<string, string>): Promise<string> => {
+      const args = ["grep", "Cpus_allowed_list", "/proc/self/status"];
+      writeFileSync(file, JSON.stringify({ ...process, args, execCPUAffinity }));
+      return (await runtime.ok(["exec", "--process", file, id])).split("\t")[1] ?? "";
+    };
+    expect(await allowed({ final: "0" })).toBe("0");
+    expect(await allowed({ initial: "1" })).toBe("1");
+    expect(await allowed({ initial: "1", final: "0" })).toBe("0");
+  });
+});
