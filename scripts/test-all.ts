@@ -23,7 +23,7 @@ for (const script of ["build", "types", "lint", "dead"]) {
 }
 
 say("Unit tests");
-test("unit", ["--isolate", "packages", "ffi", "scripts"]);
+test("unit", ["--isolate", "--timeout", "60000", "packages", "ffi", "scripts"]);
 
 say("Integration tests: the real executable on this kernel");
 test("system", ["--isolate", "--timeout", "60000", "./test"]);

@@ -71,7 +71,7 @@ test("both sides find the same", () => {
       if (ours(text, words, id).includes("\n", ours(text, words, id).indexOf("\n") + 1)) found++;
       expect(ours(text, words, id)).toBe(theirs(text, words, id));
     }),
-    { numRuns: 150 },
+    { numRuns: 60 },
   );
-  expect(found).toBeGreaterThan(20);
+  expect(found).toBeGreaterThan(8);
 });

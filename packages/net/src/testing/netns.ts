@@ -11,7 +11,7 @@ const SOCK_STREAM_CLOEXEC = 1 | 0o2000000;
 const SOL_SOCKET = 1;
 const SO_RCVTIMEO = 20;
 const SO_SNDTIMEO = 21;
-const TIMEOUT_S = 3;
+const TIMEOUT_S = 2;
 
 export const missingRoot = process.getuid?.() !== 0;
 
