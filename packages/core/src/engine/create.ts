@@ -98,8 +98,9 @@ export async function makeContainer(
       : insertRow(engine, options, launch, row);
     const { container, fresh } = made;
     fillDirectory(engine, container, spec, isRowless);
-    // Whoever removes the image either sees the container from here on, or has removed it before this.
-    if (source.image.kind !== "host") getImage(engine, source.id);
+    // Whoever removes the image either sees the container from here on, or has removed it before this: a mere reader
+    // would see it until that is committed.
+    if (source.image.kind !== "host") engine.database.transaction(() => getImage(engine, source.id)).immediate();
     for (const { name } of userMounts.volumes) makeVolumeDirectory(engine, name);
     await fillVolumes(engine, source, fresh);
     if (options.cidfile !== undefined) writeCidfile(options.cidfile, id);

@@ -29,13 +29,18 @@ export async function runForeground(engine: Engine, options: ContainerOptions, h
     rememberRun(engine, hooks.line, options, key, kept);
   }
   const { container, lock, plan } = await makeAnother(engine, kept);
-  if (source?.image !== undefined && findImage(engine, container.image) === undefined) {
+  if (source?.image !== undefined && !isStillThere(engine, container.image)) {
     // Removed in between, by somebody who did not see the container yet.
     forgetKept(engine, container, lock);
     return await runAsNew(engine, options, hooks, key);
   }
   passAs(lock, PASSED_FD);
   return await becomePlan(plan);
+}
+
+/** With changes held off: whoever reads sees an image that somebody is just removing until that is done. */
+function isStillThere(engine: Engine, image: string): boolean {
+  return engine.database.transaction(() => findImage(engine, image) !== undefined).immediate();
 }
 
 async function runAsNew(
