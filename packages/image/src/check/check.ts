@@ -109,7 +109,7 @@ function checkDatabase({ database }: ImageStore): Problem[] {
 /** An image that cannot be made whole: removed by `repair`, so that it can be pulled again. */
 function giveUp(store: ImageStore, image: CheckedImage, problem: string, options: CheckOptions): Problem {
   const { id, names } = image;
-  const users = options.inUse?.(id) ?? [];
+  const users = options.repair ? removeUnlessUsed(store, id, options) : (options.inUse?.(id) ?? []);
   const again = names.length === 0 || image.kind === "local" ? "make it again" : `pull it again: ${names.join(", ")}`;
   const common = { kind: "image", id, problem, isDamage: true } as const;
   if (users.length > 0) {
@@ -121,18 +121,25 @@ function giveUp(store: ImageStore, image: CheckedImage, problem: string, options
     };
   }
   if (!options.repair) return { ...common, action: `--repair removes it; then ${again}`, isRepaired: false };
+  for (const digest of image.corrupt) rmSync(blobPath(store, digest), { force: true });
+  return { ...common, action: `removed; ${again}`, isRepaired: true };
+}
+
+/** @returns Who uses it: nobody, if it is gone now. */
+function removeUnlessUsed(store: ImageStore, id: Digest, { inUse }: CheckOptions): readonly string[] {
   const { database } = store;
-  database
+  return database
     .transaction(() => {
       imagesChanged(store);
+      const users = inUse?.(id) ?? [];
+      if (users.length > 0) return users;
       for (const table of ["image_name", "image_layer", "image_blob"]) {
         database.query(`DELETE FROM ${table} WHERE image = ?1`).run(id);
       }
       database.query("DELETE FROM image WHERE id = ?1").run(id);
+      return [];
     })
     .immediate();
-  for (const digest of image.corrupt) rmSync(blobPath(store, digest), { force: true });
-  return { ...common, action: `removed; ${again}`, isRepaired: true };
 }
 
 /** What lies in the store and no row names. */
