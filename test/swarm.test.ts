@@ -41,7 +41,7 @@ describe.skipIf(isMissing)("a swarm of three machines", () => {
   test("replicas are spread over all machines, and bb-oci runs each", () => {
     const replicas = replicasOf(section("A service"));
     expect(replicas.map(({ task }) => task).sort()).toEqual(tasks);
-    expect(replicas.map(({ machine }) => machine)).toEqual(["one", "one", "two", "two", "three", "three"]);
+    expect([...new Set(replicas.map(({ machine }) => machine))]).toEqual(["one", "two", "three"]);
     expectOurs(replicas);
   });
 

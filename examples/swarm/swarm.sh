@@ -116,7 +116,8 @@ start_machine() {
   on "$name" ip address add "$address/24" dev eth0
   on "$name" ip link set eth0 up
   on "$name" dockerd --data-root "$place/data" --exec-root /run/docker --pidfile /run/docker.pid \
-    --cgroup-parent "$cgroup/$name" --add-runtime "bantubox=$runtime" --default-runtime bantubox \
+    --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "$cgroup/$name" \
+    --add-runtime "bantubox=$runtime" --default-runtime bantubox \
     >"$place/dockerd.log" 2>&1 &
 }
 
@@ -128,6 +129,8 @@ make_image() {
   for applet in $(busybox --list); do [[ $applet == busybox ]] || ln -s busybox "$root/bin/$applet"; done
   tar -C "$root" -cf "$directory/busybox.tar" .
 }
+
+ready() { (($(manager node ls --format '{{.Status}}' | grep -c Ready) == ${#MACHINES[@]})); }
 
 # Where the service's replicas run, a line each.
 places() {
@@ -187,19 +190,23 @@ inside() {
   token=$(manager swarm join-token --quiet worker)
   on two docker swarm join --token "$token" --advertise-addr 10.77.0.2 --listen-addr 10.77.0.2:2377 10.77.0.1:2377
   on three docker swarm join --token "$token" --advertise-addr 10.77.0.3 --listen-addr 10.77.0.3:2377 10.77.0.1:2377
+  # Replicas go only to machines that are ready, and stay there when another joins.
+  until_true "all machines to be ready" ready
   manager node ls --format 'table {{.Hostname}}\t{{.Status}}\t{{.Availability}}\t{{.ManagerStatus}}'
 
   say "A service of $REPLICAS replicas"
   manager network create --driver overlay --attachable net >/dev/null
   # Names lead to the replicas themselves (dnsrr): the virtual address of a service needs IPVS in the kernel.
   manager service create --quiet --detach --no-resolve-image --name web --replicas "$REPLICAS" --network net \
-    --endpoint-mode dnsrr --stop-signal KILL --restart-delay 1s --env 'MACHINE={{.Node.Hostname}}' --env 'SLOT={{.Task.Slot}}' busybox \
+    --endpoint-mode dnsrr --stop-signal KILL --restart-delay 1s \
+    --env 'MACHINE={{.Node.Hostname}}' --env 'SLOT={{.Task.Slot}}' busybox \
     sh -c 'echo "web.$SLOT on $MACHINE" >/www/index.html; exec httpd -f -p 80 -h /www' >/dev/null
   until_true "the service on all machines" settled "${MACHINES[@]}"
   show "${MACHINES[@]}"
 
   say "A container on machine one asks every replica, over the overlay network"
-  ask >"$directory/answers" || fail "The replicas do not answer"
+  # Machines tell each other of names little by little.
+  until_true "an answer of each" answered
   cat "$directory/answers"
 
   say "A replica is killed on machine two, by the runtime: the swarm starts another"
@@ -222,6 +229,8 @@ inside() {
 }
 
 ended() { [[ $(on "$1" docker inspect --format '{{.State.Running}}' "$2") != true ]]; }
+
+answered() { ask >"$directory/answers" && (($(wc -l <"$directory/answers") == REPLICAS)); }
 
 # Asks Docker's name server, 127.0.0.11, for the replicas' addresses, and each of them for its page.
 ask() {
