@@ -4,6 +4,7 @@
  */
 import { afterAll, describe, expect, test } from "bun:test";
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -40,14 +41,26 @@ interface Traced extends Result {
   readonly byFront: boolean;
 }
 
-async function oci(args: readonly string[], env: Record<string, string> = {}): Promise<Traced> {
+interface Around {
+  readonly env?: Record<string, string>;
+  readonly cwd?: string;
+  /** Words in front, which execute what follows. */
+  readonly prefix?: readonly string[];
+  readonly program?: string;
+}
+
+async function oci(args: readonly string[], around: Around = {}): Promise<Traced> {
+  const { env = {}, cwd, prefix = [], program = BB_OCI } = around;
   const trace = join(directory, "trace");
   // Only the first process: what is created stays.
   const strace = ["strace", "-qq", "-o", trace, "-e", "trace=epoll_create1"];
   // Into files: what is created keeps its streams, and so a pipe would not end.
   const [out, err] = [join(directory, "out"), join(directory, "err")];
   const shell = ["sh", "-c", 'out=$1 err=$2; shift 2; exec "$@" >"$out" 2>"$err"', "sh", out, err];
-  const { code } = await run([...shell, ...strace, BB_OCI, "--root", root, ...args], { env });
+  const { code } = await run([...prefix, ...shell, ...strace, program, "--root", root, ...args], {
+    env,
+    ...(cwd && { cwd }),
+  });
   const result = { code, stdout: readFileSync(out, "utf8"), stderr: readFileSync(err, "utf8") };
   const byFront = !readFileSync(trace, "utf8").includes("epoll_create1");
   return { ...result, byFront };
@@ -91,10 +104,10 @@ async function bundle(
 async function runOne(
   script: string,
   change?: (config: Record<string, never>) => void,
-  env?: Record<string, string>,
+  around?: Around,
 ): Promise<Traced & { id: string }> {
   const id = newId();
-  return { id, ...(await oci(["run", "--bundle", await bundle(id, script, change), id], env)) };
+  return { id, ...(await oci(["run", "--bundle", await bundle(id, script, change), id], around)) };
 }
 
 describe.skipIf(cannotTrace)("the front of bb-oci", () => {
@@ -141,7 +154,55 @@ describe.skipIf(cannotTrace)("the front of bb-oci", () => {
     };
     expect((await runOne(script, limit as never)).byFront).toBe(false);
     expect((await runOne(script)).byFront).toBe(true);
-    expect((await runOne(script, undefined, { NOTIFY_SOCKET: "/run/none" })).byFront).toBe(false);
+    expect((await runOne(script, undefined, { env: { NOTIFY_SOCKET: "/run/none" } })).byFront).toBe(false);
+  });
+
+  test("takes no number of config.json for one among the words that is the same", async () => {
+    salt = "numbers";
+    const numbers = ["7654321", "7654322", "7654323"];
+    const change = (config: { process?: { env: string[] } }): void => {
+      config.process?.env.push("NUMBER=7654321");
+    };
+    for (const id of numbers) {
+      const path = await bundle(newId(), "echo $NUMBER", change as never);
+      expect(await oci(["run", "--bundle", path, id])).toMatchObject({ code: 0, stdout: "7654321\n" });
+    }
+  });
+
+  test("reads the configuration that Bun reads, however it is named", async () => {
+    salt = "named";
+    for (const flag of [
+      (path: string) => ["-bundle", path],
+      (path: string) => ["--b", path],
+      (path: string) => [`-b=${path}`],
+    ]) {
+      const path = await bundle(newId(), "echo old");
+      const elsewhere = mkdtempSync(join(directory, "elsewhere-"));
+      copyFileSync(join(path, "config.json"), join(elsewhere, "config.json"));
+      const once = (): Promise<Traced> => oci(["run", ...flag(path), newId()], { cwd: elsewhere });
+      for (let i = 0; i < 2; i++) expect(await once()).toMatchObject({ code: 0, stdout: "old\n" });
+      const config = join(path, "config.json");
+      writeFileSync(config, readFileSync(config, "utf8").replace("echo old", "echo new"));
+      expect(await once()).toMatchObject({ code: 0, stdout: "new\n" });
+    }
+  });
+
+  test("raises the limit of open files as Bun does, or leaves it to Bun", async () => {
+    salt = "limits";
+    const limited = { prefix: ["prlimit", "--nofile=512:4096"] };
+    const fromBun = (await runOne("true; ulimit -n", undefined, limited)).stdout;
+    for (let i = 0; i < 2; i++) await runOne("ulimit -n");
+    expect((await runOne("ulimit -n")).byFront).toBe(true);
+    expect((await runOne("ulimit -n", undefined, limited)).stdout).toBe(fromBun);
+  });
+
+  test("carries out nothing that another executable has compiled", async () => {
+    salt = "build";
+    for (let i = 0; i < 2; i++) await runOne("true");
+    expect((await runOne("true")).byFront).toBe(true);
+    const program = join(directory, "bb-oci-copy");
+    copyFileSync(BB_OCI, program);
+    expect((await runOne("true", undefined, { program })).byFront).toBe(false);
   });
 
   test("creates what Bun starts, shows and deletes", async () => {

@@ -92,11 +92,22 @@ struct words {
 	char **process_word; /* the one that holds the process file's path */
 };
 
+/* `--`, `-bundle dir` and `--b=dir`, which Go's way of parsing knows too, say the same in words that nothing here compares. */
+static int is_plain(const char *flag)
+{
+	size_t n = strlen(flag);
+
+	return flag[1] == '-' ? n > 3 && flag[3] != '=' : n == 2;
+}
+
+/* Returns whether all of it was understood as arguments.ts does. */
 static int parse(char **argv, struct words *words)
 {
 	for (; *argv; argv++) {
 		const char *value;
 
+		if (argv[0][0] == '-' && !is_plain(*argv))
+			return 0;
 		if (argv[0][0] != '-') {
 			if (!words->command) {
 				words->command = *argv;
@@ -136,7 +147,7 @@ static int add_files(struct text *text, const struct words *words, char *buffer)
 	char path[PATH_BYTES] = "";
 
 	if (!same_text(words->command, "exec")) {
-		append(path, words->bundle ? words->bundle : ".");
+		append(path, words->bundle && *words->bundle ? words->bundle : ".");
 		append(path, "/config.json");
 		return add_file(text, path, buffer);
 	}
