@@ -50,5 +50,6 @@ function wide(words: Uint32Array, at: number): string {
 
 /** This program: another build may compile another plan. */
 export function buildFact(): Fact {
-  return nodeFact(Bun.main.startsWith("/$bunfs/") ? process.execPath : Bun.main, "dismc");
+  // Whoever reads it has to be this program itself, not another one beside which this one still lies.
+  return nodeFact(Bun.main.startsWith("/$bunfs/") ? "/proc/self/exe" : Bun.main, "dismc");
 }

@@ -1,7 +1,7 @@
 import { beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import fc from "fast-check";
-import { findHoles } from "./holes.ts";
+import { findHoles, renameBehind, renameHoles } from "./holes.ts";
 
 const ffi = join(import.meta.dir, "..");
 
@@ -43,6 +43,18 @@ test("the container's ID is a hole where it is a name of its own", () => {
   expect(Buffer.from(found?.skeleton ?? []).toString("latin1")).toBe(
     `run\0${hole}\0/a/${hole}/b web.1x xweb.1 web.1-2 "${hole}"`,
   );
+});
+
+test("numbers have other names among the words only", () => {
+  const names = new Map([
+    ["123456", "987654"],
+    ["web", "abc"],
+    ["0123456789ab", "a023456789cd"],
+  ]);
+  const text = "123456 x123456 web web.1 0123456789ab x-0123456789ab";
+  expect(renameHoles(text, names)).toBe("987654 x987654 abc abc.1 a023456789cd x-a023456789cd");
+  expect(renameBehind(text, names, "web")).toBe("123456 x123456 abc web.1 a023456789cd x-a023456789cd");
+  expect(renameBehind(text, names, "123456")).toBe("987654 x123456 web web.1 a023456789cd x-a023456789cd");
 });
 
 test("a mark in the text, and more holes than can be told, are refused", () => {

@@ -61,6 +61,16 @@ export function renameHoles(text: string, names: ReadonlyMap<string, string>): s
   );
 }
 
+/**
+ * As `renameHoles`, in what comes behind the words: no number is a hole there, whatever numbers are among the words,
+ * but the container's own `id` may be one.
+ */
+export function renameBehind(text: string, names: ReadonlyMap<string, string>, id: string): string {
+  return text.replace(NAMES, (name) =>
+    name === id ? (names.get(name) ?? name) : name.replace(RUNS, (run) => (isId(run) ? (names.get(run) ?? run) : run)),
+  );
+}
+
 /** What would make a hole part of something longer: see `Hole`. */
 export function besideHole(hole: string): RegExp | undefined {
   if (isId(hole)) return /[0-9A-Za-z]/;

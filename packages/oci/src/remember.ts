@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } f
 import { RECORD } from "@bantubox/core/runtime/records";
 import { isErrno, readTextSync } from "@bantubox/ffi";
 import { buildFact, textFact } from "@bantubox/ffi/facts";
-import { besideHole, findHoles, renameHoles } from "@bantubox/ffi/holes";
+import { besideHole, findHoles, renameBehind, renameHoles } from "@bantubox/ffi/holes";
 import {
   type EnterLine,
   encodeLine,
@@ -58,8 +58,9 @@ export async function rememberMake(request: MakeRequest, made: MadeContainer, re
     line: makeLine(request, made, recording),
     recording,
     sharesEnvironment: made.sharesEnvironment,
-    async again(rename) {
-      const other = { ...rename(request), preserved: request.preserved };
+    async again(rename, renameRead) {
+      const { preserved, text } = request;
+      const other = { ...rename(request), preserved, text: renameRead(text) };
       return makeLine(other, await prepareContainer(other), recording);
     },
   });
@@ -89,9 +90,11 @@ export async function rememberExec(
     files: [entered.state, request.config, ...(request.process === undefined ? [] : [request.process])],
     line: enterLine(entered, recording),
     recording,
-    async again(rename) {
-      const other = { ...rename(request), preserved: request.preserved };
-      return enterLine({ ...rename(entered), ...(await prepareExec(other)) }, recording);
+    async again(rename, renameRead) {
+      const { preserved, saved, config, process: given } = request;
+      const other = { ...rename(request), ...renameRead({ saved, config, process: given }), preserved };
+      const freezers = renameRead(entered.freezers);
+      return enterLine({ ...rename(entered), freezers, ...(await prepareExec(other)) }, recording);
     },
   });
 }
@@ -117,9 +120,11 @@ interface Remembered {
   readonly recording: Recording;
   /** Hooks have the environment of this process. */
   readonly sharesEnvironment?: boolean;
-  /** The same with other names. */
-  again(rename: <T>(value: T) => T): Promise<AnyLine>;
+  /** The same with other names: of what was said, and of what was read. */
+  again(rename: Rename, renameRead: Rename): Promise<AnyLine>;
 }
+
+type Rename = <T>(value: T) => T;
 
 async function remember({
   id,
@@ -144,7 +149,10 @@ async function remember({
   recording.replay((path) => renameHoles(path, back));
   let other: AnyLine;
   try {
-    other = await again((value) => renameAll(value, there));
+    other = await again(
+      (value) => renameAll(value, (text) => renameHoles(text, there)),
+      (value) => renameAll(value, (text) => renameBehind(text, there, id)),
+    );
   } catch {
     // It is another's in a way that matters: a name that is looked for, or not taken.
     return;
@@ -154,7 +162,7 @@ async function remember({
   const filled = fillPlaces(encoded, placesOfLine(encoded), others);
   const expected = encodeLine({
     ...other,
-    facts: renameAll(facts, there),
+    facts: renameAll(facts, (text) => renameHoles(text, there)),
     nofile,
     skeleton: new Uint8Array(),
     holes: [],
@@ -205,6 +213,8 @@ function hostFacts(sharesEnvironment: boolean): Fact[] {
   return [
     buildFact(),
     textFact("/proc/self/status", "Cap"),
+    // Bun raises the soft one as far as the hard one goes, and the container inherits both.
+    textFact("/proc/self/limits", "Max open files"),
     ...(sharesEnvironment ? [""] : VARIABLES).map((name) => environmentFact(name)),
   ];
 }
@@ -238,20 +248,25 @@ function partsOf(line: Uint8Array): Uint8Array[] {
 }
 
 /** Every text in a value, with other holes. */
-function renameAll<T>(value: T, names: ReadonlyMap<string, string>): T {
-  if (typeof value === "string") return renameHoles(value, names) as T;
-  if (Array.isArray(value)) return value.map((each) => renameAll(each, names)) as T;
+function renameAll<T>(value: T, rename: (text: string) => string): T {
+  if (typeof value === "string") return rename(value) as T;
+  if (Array.isArray(value)) return value.map((each) => renameAll(each, rename)) as T;
   if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, renameAll(each, names)])) as T;
+  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, renameAll(each, rename)])) as T;
 }
 
-/** Another ID or number of the same length. */
+/** Another ID or number of the same length, without a character in its place: one that was filled in wrongly would not show. */
 function otherLike(hole: string): string {
   const bytes = crypto.getRandomValues(new Uint8Array(hole.length));
-  const draw = (digits: string): string => Array.from(bytes, (byte) => digits[byte % digits.length]).join("");
+  const draw = (digits: string): string =>
+    Array.from(bytes, (byte, i) => {
+      const others = digits.replace(hole[i] ?? "", "");
+      return others[byte % others.length];
+    }).join("");
   if (/^[0-9]+$/.test(hole)) return draw("0123456789");
-  if (/^[0-9a-f]{12,}$/.test(hole)) return `a0${draw("0123456789abcdef").slice(2)}`;
-  return draw("abcdefghijklmnopqrstuvwxyz");
+  if (!/^[0-9a-f]{12,}$/.test(hole)) return draw("abcdefghijklmnopqrstuvwxyz");
+  // One of each kind, or it were none.
+  return `${hole[0] === "a" ? "b" : "a"}${hole[1] === "0" ? "1" : "0"}${draw("0123456789abcdef").slice(2)}`;
 }
 
 /** Nothing depends on it: where it cannot be written, the next command is Bun's again. */

@@ -64,6 +64,7 @@ export function rememberExec(
   const facts: Fact[] = [
     ...storeFacts(engine),
     buildFact(),
+    textFact("/proc/self/limits", "Max open files"),
     { kind: "link", path: `${engine.runRoot}/names/${text}`, detail: "", value: id },
   ];
   for (const path of kept.freezers) {
