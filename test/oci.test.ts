@@ -196,6 +196,24 @@ describe("what is refused is refused before anything is made", () => {
   });
 });
 
+test("what is held among others' processes has no more than its command will, and is behind its filter", async () => {
+  await using runtime = newRuntime();
+  const { id } = await started(runtime);
+  const { pid } = JSON.parse(await runtime.ok(["state", id]));
+  const held = runtime.id();
+  const bundle = await runtime.bundle(["sleep", "60"], ({ linux, process }) => {
+    process["noNewPrivileges"] = false;
+    linux["seccomp"] = { defaultAction: "SCMP_ACT_ALLOW", syscalls: [{ names: ["swapon"], action: "SCMP_ACT_ERRNO" }] };
+    for (const namespace of linux.namespaces) if (namespace.type === "pid") namespace.path = `/proc/${pid}/ns/pid`;
+  });
+  await runtime.ok(["create", "--bundle", bundle, held]);
+  const status = readFileSync(`/proc/${JSON.parse(await runtime.ok(["state", held])).pid}/status`, "utf8");
+  expect(/^Seccomp:\t(\d)/m.exec(status)?.[1]).toBe("2");
+  const permitted = BigInt(`0x${/^CapPrm:\t(\w+)/m.exec(status)?.[1]}`);
+  const CAP_SYS_ADMIN = 21n;
+  expect((permitted >> CAP_SYS_ADMIN) & 1n).toBe(0n);
+});
+
 test("what a held process cannot do is said by start: exec format error", async () => {
   await using runtime = newRuntime();
   const shared = sharedDirectory(runtime);
@@ -317,6 +335,8 @@ describe("exec", () => {
     const options = ["--user", "1000:1001", "--cwd", "/home/user", "--env", "A=b"];
     const result = await runtime.oci(["exec", ...options, id, "sh", "-c", show, "zero"], { stdin: "in" });
     expect(result).toEqual({ code: 5, stdout: "1000:1001 /home/user b zero\nin", stderr: "" });
+    // Only who is in the container's PID namespace finds a "self" there.
+    expect(await runtime.ok(["exec", "--cwd", "/proc/self/root/home", id, "pwd"])).toBe("/home");
     const missing = await runtime.oci(["exec", id, "nope"]);
     expect(missing.code).toBe(255);
     expect(missing.stderr).toContain("executable file not found in $PATH");

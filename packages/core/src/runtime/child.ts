@@ -104,11 +104,15 @@ function finish(build: Build, context: ChildContext): void {
   const { process } = spec;
   enterDirectory(steps, process.cwd);
   // Under --init PID 1 stays as it is, and what it forks inherits that; alone, only the command itself is filtered.
-  const isLast = listener === undefined && !init && mayBeFilteredLast(process);
+  const isLast = listener === undefined && !init && mayBeFilteredLast(process, isPidJoined(spec.linux));
   if (isLast) becomeUser(build, steps, process, undefined, { ...context, later: filter });
   else becomeUser(build, steps, process, filter, context);
   if (init) runUnderInit(build, context);
   else execute(build, steps, process, isLast ? { ...ending, filter } : ending);
+}
+
+function isPidJoined({ namespaces }: Linux): boolean {
+  return namespaces.some(({ type, path }) => type === "pid" && path !== undefined);
 }
 
 /** It dies with whoever makes it, until its start is on record, and nobody else's ptrace reaches it. */

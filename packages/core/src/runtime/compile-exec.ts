@@ -96,14 +96,17 @@ export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
   if (slave !== undefined) usePty(steps, slave);
   else if (leave === undefined) usePipes(build, steps, pipes, context.process.user);
   else useInherited(steps, context.process.user);
+  // INNER is born where the container can look at it, and what is open there, through /proc (CVE-2016-9962):
+  // so nothing is by which the working directory could be named either, which INNER has from here (CVE-2024-21626).
+  steps.builtin("closeOthers", 3 + preserved, listener?.socket ?? -1).tag(TAG.STATE);
   enterDirectory(steps, context.process.cwd);
+  // A name that only the container's own processes can look up, such as /proc/self/root, is INNER's to enter.
+  steps.ignore();
   becomeUser(build, steps, context.process, listener && context.filter ? undefined : context.filter, {
     later: listener && context.filter,
   });
   // Another user's process may be looked at again; INNER may not, as long as it can do more than the container.
   if (listener !== undefined) steps.sys("prctl", PR.SET_DUMPABLE, 0, 0, 0, 0);
-  // INNER is born where the container can look at it, and what is open there, through /proc (CVE-2016-9962).
-  steps.builtin("closeOthers", 3 + preserved, listener?.socket ?? -1).tag(TAG.STATE);
   const inner = plan.inner;
   const last = plan.register(2);
   const pids = listener && makePipe(build, steps);
