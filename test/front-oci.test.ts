@@ -161,11 +161,11 @@ describe.skipIf(cannotTrace)("the front of bb-oci", () => {
     salt = "numbers";
     const numbers = ["7654321", "7654322", "7654323"];
     const change = (config: { process?: { env: string[] } }): void => {
-      config.process?.env.push("NUMBER=7654321");
+      config.process?.env.push("NUMBER=N7654321");
     };
     for (const id of numbers) {
       const path = await bundle(newId(), "echo $NUMBER", change as never);
-      expect(await oci(["run", "--bundle", path, id])).toMatchObject({ code: 0, stdout: "7654321\n" });
+      expect(await oci(["run", "--bundle", path, id])).toMatchObject({ code: 0, stdout: "N7654321\n" });
     }
   });
 

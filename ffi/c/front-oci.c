@@ -122,6 +122,9 @@ static int parse(char **argv, struct words *words)
 		} else if ((value = value_of(&argv, "--process", "-p"))) {
 			words->process = value;
 			words->process_word = argv;
+			/* Its stdin, which cannot be read twice. */
+			if (same_text(value, "-"))
+				return 0;
 		} else if (takes_value(*argv) && argv[1]) {
 			argv++;
 		}

@@ -86,7 +86,8 @@ export async function rememberExec(
   if (program.line === undefined || values.debug || entered.warnings.length > 0 || request.preserved.count > 0) return;
   await remember({
     id: request.saved.id,
-    words: withoutProcess(program.line),
+    // Without one, what looks like it is an argument of the command.
+    words: request.process === undefined ? program.line : withoutProcess(program.line),
     files: [entered.state, request.config, ...(request.process === undefined ? [] : [request.process])],
     line: enterLine(entered, recording),
     recording,
