@@ -239,6 +239,11 @@ describe.skipIf(cannotTrace)("the front of bb-oci", () => {
       expect([words.code, words.stdout]).toEqual([4, `${id.slice(0, 12)}\n`]);
       const file = join(directory, `process${Math.floor(Math.random() * 9e8 + 1e8)}`);
       const pidFile = join(directory, "exec.pid");
+      // Behind the command, -p is its own.
+      for (const name of ["/bin/true", ""]) {
+        const own = await oci(["exec", id, "sh", "-c", 'echo "<$1>"', "-p", name]);
+        expect(own.stdout).toBe(`<${name}>\n`);
+      }
       const args = ["sh", "-c", "id -u; cat /proc/self/cgroup"];
       writeFileSync(file, JSON.stringify({ user: { uid: 1000, gid: 1000 }, args, env: ["PATH=/bin"], cwd: "/" }));
       const whole = await oci(["exec", "--process", file, "--pid-file", pidFile, id]);

@@ -445,3 +445,25 @@ describe("API-04: what is printed cannot speak to the terminal", () => {
     }
   });
 });
+
+test.skipIf(missing("strace is not installed", Bun.which("strace") === null))(
+  "a container is not entered before its process is in its own root",
+  async () => {
+    await using store = await newStore();
+    const delay = ["-e", "trace=pivot_root", "-e", "inject=pivot_root:delay_enter=1500000"];
+    const start = ["run", "-d", "--name", "half", "--network", "none", await busyboxRoot(), "sleep", "60"];
+    const started = run(["strace", "-f", "-qq", "-o", "/dev/null", ...delay, ...store.command, ...start]);
+    let entered = 1;
+    let tries = 0;
+    for (; entered !== 0 && tries < 300; tries++) {
+      // What only the host has.
+      const { code, stdout } = await store.bb(["exec", "half", "sh", "-c", "echo /boot*"]);
+      entered = code;
+      if (code === 0) expect(stdout).toContain("/boot*");
+    }
+    expect(tries).toBeGreaterThan(1);
+    await store.ok(["rm", "-f", "half"]);
+    // strace goes when nobody is left.
+    expect((await started).code).toBe(0);
+  },
+);

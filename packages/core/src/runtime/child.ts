@@ -28,6 +28,7 @@ import {
 } from "./namespaces.ts";
 import { type NetworkSetup, setUpNetwork, takeLinks } from "./network.ts";
 import { protectPaths, writeProc } from "./paths.ts";
+import { RECORD } from "./records.ts";
 import { changeRoot, enterRoot, mountRoot, openBundle, type RootFs } from "./rootfs.ts";
 import { setScheduling } from "./scheduling.ts";
 import { learnPid } from "./seccomp/listener.ts";
@@ -108,7 +109,7 @@ function finish(build: Build, context: ChildContext): void {
   if (isLast) becomeUser(build, steps, process, undefined, { ...context, later: filter });
   else becomeUser(build, steps, process, filter, context);
   if (init) runUnderInit(build, context);
-  else execute(build, steps, process, isLast ? { ...ending, filter } : ending);
+  else execute(build, steps, process, { ...ending, meets: true, ...(isLast && { filter }) });
 }
 
 function isPidJoined({ namespaces }: Linux): boolean {
@@ -303,7 +304,16 @@ function runUnderInit(build: Build, { spec, streams, ending }: ChildContext): vo
   // Its own process group, and the terminal's foreground, so that ^C reaches it once and not through PID 1 again.
   inner.sys("setpgid", 0, 0).tag(TAG.STATE);
   if (streams.kind === "pty") takeForeground(build, inner);
-  execute(build, inner, spec.process, ending);
+  execute(build, inner, spec.process, { ...ending, meets: true });
+}
+
+/**
+ * In PARENT: records that the container runs once its process is where it shall be. Whoever finds the record joins its
+ * namespaces, or looks through its /proc/PID/root: before pivot_root that is the host's root.
+ */
+export function recordReady({ plan }: Build, directory: Reg): void {
+  plan.parent.builtin("meet").tag(TAG.STATE);
+  plan.parent.builtin("recordStart", directory, RECORD.pid).tag(TAG.STATE);
 }
 
 /** Blocks SIGTTOU for the one call that would stop a background process. */

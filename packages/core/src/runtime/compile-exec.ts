@@ -147,7 +147,7 @@ function confineWithListener(
   listener: SeccompListener,
   { read, write }: Pipe,
 ): void {
-  if (!mayBeFilteredLast(process)) {
+  if (!mayBeFilteredLast(process, false)) {
     throw new BoxError("bad-process", "Cannot hand the filter to its listener: the process names no capabilities", {
       hint: 'Set "capabilities", or "noNewPrivileges"',
     });

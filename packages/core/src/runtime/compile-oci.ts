@@ -3,13 +3,13 @@ import { AT, MONITOR, O, type Reg, S_IF, SECTION } from "@bantubox/ffi";
 import { type Announcement, announce } from "./announce.ts";
 import { type Build, startBuild } from "./build.ts";
 import { makeCgroups, removeCgroups } from "./cgroups.ts";
-import { compileChild } from "./child.ts";
+import { compileChild, recordReady } from "./child.ts";
 import { delegateCgroup } from "./delegate.ts";
 import { type HookState, runHooks } from "./hooks.ts";
 import type { SeccompFilter } from "./identity.ts";
 import { isStaged, namespaceFlags } from "./namespaces.ts";
 import { linksOf, type NetworkSetup, openHostSocket } from "./network.ts";
-import { FIFO, RECORD } from "./records.ts";
+import { FIFO } from "./records.ts";
 import type { RootFs } from "./rootfs.ts";
 import { connectListener, type SeccompListener } from "./seccomp/listener.ts";
 import type { Spec } from "./spec.ts";
@@ -201,7 +201,7 @@ function compileParent(build: Build, context: OciContext, registers: Registers, 
       pid,
     });
   }
-  steps.builtin("recordStart", directory, RECORD.pid).tag(TAG.STATE);
+  recordReady(build, directory);
   announce(build, context, pid);
   closeContainerEnds(build, pipes);
 }

@@ -3,7 +3,7 @@ import { AT, ERRNO, MONITOR, O, type Reg, SECTION, type Steps } from "@bantubox/
 import { SNAP_DESTROY, volArgs } from "@bantubox/image/subvolume";
 import { type Build, startBuild } from "./build.ts";
 import { makeCgroups, removeCgroups } from "./cgroups.ts";
-import { compileChild } from "./child.ts";
+import { compileChild, recordReady } from "./child.ts";
 import type { SeccompFilter } from "./identity.ts";
 import { namespaceFlags } from "./namespaces.ts";
 import { type NetworkSetup, openHostSocket } from "./network.ts";
@@ -60,7 +60,7 @@ export function compileStart(context: StartContext): Uint8Array<ArrayBuffer> {
   };
   const pipes = compilePrepare(build, context, registers);
   compileChild(build, { ...context, hostSocket: pipes.hostSocket, streams: streamsOf(context.stdio, pipes) });
-  plan.parent.builtin("recordStart", registers.run, RECORD.pid).tag(TAG.STATE);
+  recordReady(build, registers.run);
   closeContainerEnds(build, pipes);
   compileEnd(build, context, registers.directory);
   const { stdio } = context;

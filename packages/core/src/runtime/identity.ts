@@ -175,6 +175,8 @@ const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 export interface Ending {
   /** Descriptors from 3 on that the command inherits. */
   readonly preserved?: number;
+  /** It meets its parent first: until then it may be anywhere, and others must not find it. See `recordReady`. */
+  readonly meets?: boolean;
   /** A fifo that it waits at, on its own, for one byte: whether there is a command was looked up before. */
   readonly fifo?: Reg;
   /** Adds steps right before the command: startContainer's hooks. */
@@ -199,6 +201,7 @@ export function execute(build: Build, steps: Steps, process: Process, ending: En
   enterDirectory(steps, process.cwd);
   steps.builtin("checkCwd", /^\/*$/.test(process.cwd) ? 0 : 1).tag(TAG.CWD);
   if (fifo !== undefined) steps.builtin("lookup", candidates, argv).tag(TAG.EXEC);
+  if (ending.meets) steps.builtin("meet").tag(TAG.STATE);
   steps.builtin("waitGo");
   // Cleared only now that the start is on record: a container must not outlive an unrecorded start.
   steps.sys("prctl", PR.SET_PDEATHSIG, 0, 0, 0, 0);
