@@ -177,6 +177,7 @@ function enter(
   if (process.apparmorProfile) {
     writeProc(build, steps, "/proc/self/attr/apparmor/exec", `exec ${process.apparmorProfile}`, TAG.APPARMOR);
   }
+  if (process.selinuxLabel) writeProc(build, steps, "/proc/self/attr/exec", process.selinuxLabel, TAG.APPARMOR);
   setRlimits(build, steps, process.rlimits ?? []);
   setScheduling(build, steps, process);
   // Also where it was not made for the container: the caller may be on another network than who started it.
