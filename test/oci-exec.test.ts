@@ -44,6 +44,22 @@ describe("exec", () => {
     });
   });
 
+  test("is known by its pidfd to whoever asked for that", async () => {
+    if (missing("no python3 to take the descriptor", Bun.which("python3") === null)) return;
+    await using runtime = newRuntime();
+    const path = join(runtime.directory, "pidfd.sock");
+    const taker = Bun.spawn(["python3", join(import.meta.dir, "probes/take-pidfds.py"), path, "2"], { stdout: "pipe" });
+    while (!existsSync(path)) await Bun.sleep(10);
+    const id = runtime.id();
+    const bundle = await runtime.bundle(["sleep", "1000"]);
+    await runtime.ok(["run", "--detach", "--pidfd-socket", path, "--bundle", bundle, id]);
+    const pidFile = join(runtime.directory, "pid");
+    await runtime.ok(["exec", "--detach", "--pid-file", pidFile, "--pidfd-socket", path, id, "sleep", "1000"]);
+    const { pid } = JSON.parse(await runtime.ok(["state", id])) as { pid: number };
+    const taken = JSON.parse(await new Response(taker.stdout).text()) as number[];
+    expect(taken).toEqual([pid, Number(readFileSync(pidFile, "utf8"))]);
+  });
+
   test("is kept to the CPUs of its process", async () => {
     if (missing("one CPU alone", availableParallelism() < 2)) return;
     await using runtime = newRuntime();
