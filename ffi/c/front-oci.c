@@ -11,7 +11,9 @@
 #include "facts.h"
 #include "sys.h"
 
+#include <linux/fcntl.h>
 #include <linux/mman.h>
+#include <linux/stat.h>
 
 #define PATH_BYTES 4096
 #define REQUEST_MAX (1 << 20)
@@ -33,12 +35,16 @@ static void add(struct text *text, const char *what, size_t bytes)
 
 static void add_word(struct text *text, const char *word) { add(text, word, strlen(word) + 1); }
 
-/* A whole file and a zero byte. Returns whether it could be read. */
+/* A whole file and a zero byte. Returns whether it could be read. What a pipe holds is left to Bun: it is there once. */
 static int add_file(struct text *text, const char *path, char *buffer)
 {
+	struct statx node = {0};
 	long n = 0;
-	int fd = open_file(path, 0);
+	int fd;
 
+	if (SYS_5(__NR_statx, AT_FDCWD, path, 0, STATX_TYPE, &node) != 0 || (node.stx_mode & S_IFMT) != S_IFREG)
+		return 0;
+	fd = open_file(path, 0);
 	if (fd < 0)
 		return 0;
 	while ((n = SYS_3(__NR_read, fd, buffer, TEXT_MAX)) > 0)

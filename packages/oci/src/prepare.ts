@@ -45,7 +45,7 @@ export interface MadeContainer {
   readonly hasNotify: boolean;
   /** A hook has the environment of this process. */
   readonly sharesEnvironment: boolean;
-  /** It was made of something that nobody writes down: the host's links, or whose network a namespace is. */
+  /** It was made of something that nobody writes down: the host's links or mounts, or whose network a namespace is. */
   readonly asksMore: boolean;
   readonly warnings: readonly string[];
 }
@@ -119,7 +119,7 @@ export async function prepareContainer({
     output: spec.hooks === undefined ? undefined : output,
     hasNotify: notify !== undefined,
     sharesEnvironment: hooks.some((hook) => hook !== undefined && hook !== null && hook.env === undefined),
-    asksMore: asksMore(spec),
+    asksMore: asksMore(spec) || options.noPivot,
     warnings,
   };
 }

@@ -1,4 +1,15 @@
-import { AT, ERRNO, MNT_DETACH, MOUNT_ATTR, MOVE_MOUNT, MS, O, OPEN_TREE, type Steps } from "@bantubox/ffi";
+import {
+  AT,
+  ERRNO,
+  MNT_DETACH,
+  MOUNT_ATTR,
+  MOVE_MOUNT,
+  MS,
+  O,
+  OPEN_TREE,
+  readTextSync,
+  type Steps,
+} from "@bantubox/ffi";
 import { type Build, mountAttributes } from "./build.ts";
 import { TAG } from "./tags.ts";
 
@@ -112,6 +123,7 @@ export function enterRoot(build: Build, { isReadOnly, propagation, isMoved }: En
   }
   steps.sys("fchdir", build.root).tag(TAG.ROOTFS);
   if (isMoved) {
+    hideBareMounts(build);
     steps.sys("mount", ".", "/", null, MS.MOVE, null).tag(TAG.ROOTFS);
     steps.sys("chroot", ".").tag(TAG.ROOTFS);
   } else {
@@ -121,6 +133,23 @@ export function enterRoot(build: Build, { isReadOnly, propagation, isMoved }: En
   }
   steps.sys("chdir", "/").tag(TAG.ROOTFS);
   if (propagation !== 0) steps.sys("mount", null, "/", null, propagation, null).tag(TAG.ROOTFS);
+}
+
+/**
+ * The old root stays reachable under a moved one. A full proc or sysfs there would let a container mount another
+ * one, without the masks of its own: so each is detached, and covered for a user namespace, where it is locked.
+ */
+function hideBareMounts({ child: steps }: Build): void {
+  for (const line of readTextSync("/proc/self/mountinfo").split("\n")) {
+    // proc(5): ID, parent, device, root, mount point, …, "-", type, …
+    const [left = "", right = ""] = line.split(" - ");
+    const [, , , root, point = ""] = left.split(" ");
+    if (root !== "/" || !/^(proc|sysfs) /.test(right)) continue;
+    const path = point.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+    steps.sys("umount2", path, MNT_DETACH).ignore();
+    // Where that was on a mount which is gone by now, there is nothing left to cover.
+    steps.sys("mount", "none", path, "tmpfs", 0, null).tolerate(ERRNO.ENOENT).tag(TAG.ROOTFS);
+  }
 }
 
 /** Enters a root without a mount namespace: nothing is mounted, which the host would see. */
