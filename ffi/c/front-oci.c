@@ -5,7 +5,7 @@
  * Engines give each container a directory and a config.json of its own, which
  * differ from the last one's by IDs. What is compared is therefore one text: the
  * words, the current directory, and the files that the command reads, with holes
- * where IDs stand (holes.h). packages/oci/src/request.ts puts the same text together.
+ * where IDs stand (holes.h). packages/oci/src/remember.ts puts the same text together.
  */
 #include "carry.h"
 #include "facts.h"

@@ -53,3 +53,15 @@ export function buildFact(): Fact {
   // Whoever reads it has to be this program itself, not another one beside which this one still lies.
   return nodeFact(Bun.main.startsWith("/$bunfs/") ? "/proc/self/exe" : Bun.main, "dismc");
 }
+
+/** That a container is not frozen, by files of its groups: v1's freezer.state, or v2's cgroup.events. */
+export function thawedFacts(freezers: readonly string[]): Fact[] {
+  return freezers.flatMap((path) =>
+    ["FR", "frozen 1"].map((detail): Fact => ({ kind: "lacks", path, detail, value: "" })),
+  );
+}
+
+/** The soft limit of open files that this process has: not a fact, but what a front has to make so. */
+export function openFiles(): number {
+  return Number(/^Max open files +([0-9]+)/m.exec(readIfThere("/proc/self/limits") ?? "")?.[1] ?? 0);
+}

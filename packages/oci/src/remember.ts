@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { RECORD } from "@bantubox/core/runtime/records";
 import { isErrno, readTextSync } from "@bantubox/ffi";
-import { buildFact, textFact } from "@bantubox/ffi/facts";
+import { buildFact, openFiles, textFact, thawedFacts } from "@bantubox/ffi/facts";
 import { besideHole, findHoles, renameBehind, renameHoles } from "@bantubox/ffi/holes";
 import {
   type EnterLine,
@@ -191,22 +191,13 @@ function makeLine(request: MakeRequest, made: MadeContainer, recording: Recordin
 
 function enterLine(entered: EnteredContainer, recording: Recording): WithoutHoles<EnterLine> {
   const { plan, directory, pidfd, freezers } = entered;
-  // v1's freezer.state, or v2's cgroup.events.
-  const thawed = freezers.flatMap((path) =>
-    ["FR", "frozen 1"].map((detail): Fact => ({ kind: "lacks", path, detail, value: "" })),
-  );
   return {
     kind: "enter",
-    facts: [...recording.facts, ...thawed],
+    facts: [...recording.facts, ...thawedFacts(freezers)],
     record: `${directory}/${RECORD.pid}`,
     plan,
     passed: pidfd,
   };
-}
-
-/** The soft limit of this process. */
-function openFiles(): number {
-  return Number(/^Max open files +([0-9]+)/m.exec(readTextSync("/proc/self/limits"))?.[1] ?? 0);
 }
 
 /** What compiling depends on without reading it: the program, what it may hand on, what it was told. */

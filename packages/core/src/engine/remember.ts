@@ -1,5 +1,5 @@
-import { isErrno, readTextSync } from "@bantubox/ffi";
-import { buildFact, nodeFact, textFact } from "@bantubox/ffi/facts";
+import { isErrno } from "@bantubox/ffi";
+import { buildFact, nodeFact, openFiles, textFact, thawedFacts } from "@bantubox/ffi/facts";
 import { type EnterLine, encodeLine, type Fact, lineName, type MakeLine, wordBytes } from "@bantubox/ffi/line";
 import { findImage, markImages } from "@bantubox/image";
 import { PASSED_FD } from "../runtime/become.ts";
@@ -66,11 +66,8 @@ export function rememberExec(
     buildFact(),
     textFact("/proc/self/limits", "Max open files"),
     { kind: "link", path: `${engine.runRoot}/names/${text}`, detail: "", value: id },
+    ...thawedFacts(kept.freezers),
   ];
-  for (const path of kept.freezers) {
-    // v1's freezer.state, or v2's cgroup.events.
-    for (const detail of ["FR", "frozen 1"]) facts.push({ kind: "lacks", path, detail, value: "" });
-  }
   write(engine, {
     kind: "enter",
     skeleton: wordBytes(words),
@@ -86,11 +83,6 @@ export function rememberExec(
 /** What openEngine has looked at: who may write there, and whether the run directory is of this boot. */
 function storeFacts({ root, runRoot }: Engine): Fact[] {
   return [nodeFact(root, "up"), nodeFact(runRoot, "up"), textFact(`${runRoot}/boot`), textFact(BOOT_ID)];
-}
-
-/** The soft limit of this process. */
-function openFiles(): number {
-  return Number(/^Max open files +([0-9]+)/m.exec(readTextSync("/proc/self/limits"))?.[1] ?? 0);
 }
 
 function write(engine: Engine, line: MakeLine | EnterLine): void {
