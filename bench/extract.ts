@@ -1,7 +1,7 @@
 /** Extracts the layer `argv[2]` into the new directory `argv[3]` as a pull does, for run.ts to measure. */
 import { closeSync, fstatSync, mkdirSync, openSync } from "node:fs";
-import { Growth } from "../packages/image/src/layer-growth.ts";
-import { LayerThreads } from "../packages/image/src/layer-threads.ts";
+import { Growth } from "../packages/image/src/layer/layer-growth.ts";
+import { LayerThreads } from "../packages/image/src/layer/layer-threads.ts";
 
 const [, , blob = "", directory = ""] = process.argv;
 mkdirSync(directory);

@@ -2,7 +2,7 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { type FixtureEntry, tarOf } from "../packages/image/src/tar-fixture.ts";
+import { type FixtureEntry, tarOf } from "../packages/image/src/tar/tar-fixture.ts";
 import { writeLayout } from "./oci-layout.ts";
 
 const PIECE = 16 << 20;

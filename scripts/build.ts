@@ -20,7 +20,7 @@ mkdirSync(join(root, "dist"), { recursive: true });
 const commit = `--define=COMMIT=${JSON.stringify(currentCommit())}`;
 // The second is a Worker's.
 compile(
-  ["packages/cli/src/main.ts", "packages/image/src/layer-worker.ts"],
+  ["packages/cli/src/main.ts", "packages/image/src/layer/layer-worker.ts"],
   "dist/bb",
   "--define=HAS_FRONT=true",
   commit,

@@ -21,7 +21,7 @@ await Bun.build({
   entrypoints: [
     join(ROOT, "packages/cli/src/main.ts"),
     join(ROOT, "packages/oci/src/bb-oci.ts"),
-    join(ROOT, "packages/image/src/layer-worker.ts"),
+    join(ROOT, "packages/image/src/layer/layer-worker.ts"),
   ],
   outdir: join(directory, "lib"),
   // The Worker's file is looked for beside the code that starts it.

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { archiveTree } from "../packages/image/src/archive.ts";
+import { archiveTree } from "../packages/image/src/tree/archive.ts";
 import { busyboxRoot, cgroupsOf, newStore, run, type Store, until } from "./harness.ts";
 
 /** A store with the image `box:1` of busybox. */

@@ -3,8 +3,8 @@ import { afterAll, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseManifest } from "../packages/image/src/manifest.ts";
-import { parseReference } from "../packages/image/src/reference.ts";
+import { parseManifest } from "../packages/image/src/document/manifest.ts";
+import { parseReference } from "../packages/image/src/document/reference.ts";
 import { run } from "./harness.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "bb-grammar-"));

@@ -13,8 +13,8 @@ import {
   putManifest,
   startRegistry,
   type TestRegistry,
-} from "../packages/image/src/registry-fixture.ts";
-import { entryOf, type FixtureEntry, tarOf } from "../packages/image/src/tar-fixture.ts";
+} from "../packages/image/src/registry/registry-fixture.ts";
+import { entryOf, type FixtureEntry, tarOf } from "../packages/image/src/tar/tar-fixture.ts";
 import { newStore, type Result, type Store } from "./harness.ts";
 import { imageTree, treeOf } from "./image-tree.ts";
 

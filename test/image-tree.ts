@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PROJECT, run, type Store } from "./harness.ts";
 
-const FIXTURE = join(PROJECT, "packages/image/src/extract-fixture.ts");
+const FIXTURE = join(PROJECT, "packages/image/src/layer/extract-fixture.ts");
 
 /** Runs a command that must succeed. @returns What it prints. */
 export async function must(command: readonly string[], cwd?: string): Promise<string> {

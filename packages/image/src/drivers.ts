@@ -1,4 +1,4 @@
 /** What making and looking at stores needs beside images themselves; nothing else loads it. */
 export { parseDriver, settleDriver } from "./storage/drivers.ts";
 export { mountFile } from "./storage/loop.ts";
-export { hasDriver } from "./store.ts";
+export { hasDriver } from "./store/store.ts";

@@ -1,44 +1,40 @@
-import type { Credentials } from "./auth.ts";
+import type { Loaded, LoadOptions } from "./archive/load.ts";
+import type { SaveOptions } from "./archive/save.ts";
 import type { CheckOptions, Problem } from "./check/check.ts";
-import type { ImageDescription } from "./describe.ts";
-import type { Garbage } from "./garbage.ts";
-import type { ImageStep } from "./history.ts";
-import type { ImportOptions } from "./import.ts";
-import type { InitOptions } from "./init.ts";
-import type { InspectedManifest } from "./inspect-manifest.ts";
-import type { Loaded, LoadOptions } from "./load.ts";
-import type { LoginResult } from "./login.ts";
-import type { PullOptions, PullResult } from "./pull.ts";
-import type { PulledTags } from "./pull-tags.ts";
-import type { PushOptions, PushResult } from "./push.ts";
-import type { RegistryOptions } from "./registry.ts";
-import type { Pruned, PruneOptions, Removed, RemoveOptions } from "./remove.ts";
-import type { SaveOptions } from "./save.ts";
-import type { FoundImage, SearchOptions } from "./search.ts";
-import { type Image, type ImageStore, layersDirectory } from "./store.ts";
+import type { ImageDescription } from "./document/describe.ts";
+import type { ImageStep } from "./document/history.ts";
+import type { ImportOptions } from "./make/import.ts";
+import type { InitOptions } from "./make/init.ts";
+import type { Credentials } from "./registry/auth.ts";
+import type { InspectedManifest } from "./registry/inspect-manifest.ts";
+import type { LoginResult } from "./registry/login.ts";
+import type { RegistryOptions } from "./registry/registry.ts";
+import type { FoundImage, SearchOptions } from "./registry/search.ts";
+import type { Garbage } from "./store/garbage.ts";
+import type { Pruned, PruneOptions, Removed, RemoveOptions } from "./store/remove.ts";
+import { type Image, type ImageStore, layersDirectory } from "./store/store.ts";
+import type { PullOptions, PullResult } from "./transfer/pull.ts";
+import type { PulledTags } from "./transfer/pull-tags.ts";
+import type { PushOptions, PushResult } from "./transfer/push.ts";
 
-export type { Credentials } from "./auth.ts";
+export type { Loaded, LoadOptions } from "./archive/load.ts";
+export type { SaveFormat, SaveOptions, SaveProgress } from "./archive/save.ts";
 export type { CheckOptions, Problem } from "./check/check.ts";
-export type { Compression } from "./compress.ts";
-export type { ImageDescription } from "./describe.ts";
-export type { Garbage } from "./garbage.ts";
-export type { ImageStep } from "./history.ts";
-export type { ImportOptions } from "./import.ts";
-export type { InitOptions } from "./init.ts";
-export type { InspectedManifest } from "./inspect-manifest.ts";
-export { type ImageFilter, type ImageSummary, listImages } from "./list.ts";
-export type { Loaded, LoadOptions } from "./load.ts";
-export type { LoginResult } from "./login.ts";
-export { markImages } from "./marker.ts";
-export type { PullOptions, PullPhase, PullProgress, PullResult } from "./pull.ts";
-export type { PulledTags } from "./pull-tags.ts";
-export type { PushOptions, PushProgress, PushResult } from "./push.ts";
-export type { PushPhase } from "./push-layer.ts";
-export { familiarName, formatReference, parseReference, type Reference } from "./reference.ts";
-export type { RegistryOptions } from "./registry.ts";
-export type { Pruned, PruneOptions, Removed, RemoveOptions } from "./remove.ts";
-export type { SaveFormat, SaveOptions, SaveProgress } from "./save.ts";
-export type { FoundImage, SearchOptions } from "./search.ts";
+export type { ImageDescription } from "./document/describe.ts";
+export type { ImageStep } from "./document/history.ts";
+export { familiarName, formatReference, parseReference, type Reference } from "./document/reference.ts";
+export type { Compression } from "./layer/compress.ts";
+export type { ImportOptions } from "./make/import.ts";
+export type { InitOptions } from "./make/init.ts";
+export type { Credentials } from "./registry/auth.ts";
+export type { InspectedManifest } from "./registry/inspect-manifest.ts";
+export type { LoginResult } from "./registry/login.ts";
+export type { RegistryOptions } from "./registry/registry.ts";
+export type { FoundImage, SearchOptions } from "./registry/search.ts";
+export type { Garbage } from "./store/garbage.ts";
+export { type ImageFilter, type ImageSummary, listImages } from "./store/list.ts";
+export { markImages } from "./store/marker.ts";
+export type { Pruned, PruneOptions, Removed, RemoveOptions } from "./store/remove.ts";
 export {
   createImageTables,
   type DriverName,
@@ -53,28 +49,32 @@ export {
   layersDirectory,
   type RunConfig,
   suggestNames,
-} from "./store.ts";
+} from "./store/store.ts";
+export type { PullOptions, PullPhase, PullProgress, PullResult } from "./transfer/pull.ts";
+export type { PulledTags } from "./transfer/pull-tags.ts";
+export type { PushOptions, PushProgress, PushResult } from "./transfer/push.ts";
+export type { PushPhase } from "./transfer/push-layer.ts";
 
 // Running a container needs none of what follows, nor what it imports: it is loaded when it is called.
 
 /** Brings an image from its registry; see pull.ts. */
 export async function pullImage(store: ImageStore, name: string, options?: PullOptions): Promise<PullResult> {
-  return (await import("./pull.ts")).pullImage(store, name, options);
+  return (await import("./transfer/pull.ts")).pullImage(store, name, options);
 }
 
 /** Brings every tag of a repository; see pull-tags.ts. */
 export async function pullAllTags(store: ImageStore, name: string, options?: PullOptions): Promise<PulledTags> {
-  return (await import("./pull-tags.ts")).pullAllTags(store, name, options);
+  return (await import("./transfer/pull-tags.ts")).pullAllTags(store, name, options);
 }
 
 /** Brings an image to a registry; see push.ts. */
 export async function pushImage(store: ImageStore, name: string, options?: PushOptions): Promise<PushResult> {
-  return (await import("./push.ts")).pushImage(store, name, options);
+  return (await import("./transfer/push.ts")).pushImage(store, name, options);
 }
 
 /** Brings every tag of a repository that is here to its registry; see push.ts. */
 export async function pushAllTags(store: ImageStore, name: string, options?: PushOptions): Promise<PushResult[]> {
-  return (await import("./push.ts")).pushAllTags(store, name, options);
+  return (await import("./transfer/push.ts")).pushAllTags(store, name, options);
 }
 
 /** Shows a registry who we are, and keeps that; see login.ts. */
@@ -83,7 +83,7 @@ export async function login(
   credentials: Credentials,
   options?: RegistryOptions,
 ): Promise<LoginResult> {
-  return (await import("./login.ts")).login(server, credentials, options);
+  return (await import("./registry/login.ts")).login(server, credentials, options);
 }
 
 /** Shows a registry who we said to be before; see login.ts. */
@@ -91,17 +91,17 @@ export async function loginAgain(
   server: string | undefined,
   options?: RegistryOptions,
 ): Promise<{ readonly registry: string; readonly username: string } | undefined> {
-  return (await import("./login.ts")).loginAgain(server, options);
+  return (await import("./registry/login.ts")).loginAgain(server, options);
 }
 
 /** Forgets who we are at a registry; see login.ts. */
 export async function logout(server: string | undefined): Promise<{ registry: string; wasKnown: boolean }> {
-  return (await import("./login.ts")).logout(server);
+  return (await import("./registry/login.ts")).logout(server);
 }
 
 /** Looks for images by name in a registry; see search.ts. */
 export async function searchImages(term: string, options?: SearchOptions): Promise<FoundImage[]> {
-  return (await import("./search.ts")).searchImages(term, options);
+  return (await import("./registry/search.ts")).searchImages(term, options);
 }
 
 /** What a name stands for in its registry; see inspect-manifest.ts. */
@@ -109,7 +109,7 @@ export async function inspectManifest(
   name: string,
   options?: RegistryOptions & { readonly verbose?: boolean | undefined },
 ): Promise<InspectedManifest[]> {
-  return (await import("./inspect-manifest.ts")).inspectManifest(name, options);
+  return (await import("./registry/inspect-manifest.ts")).inspectManifest(name, options);
 }
 
 /** Makes an image of a directory; see init.ts. */
@@ -119,37 +119,37 @@ export async function initImage(
   name: string,
   options?: InitOptions,
 ): Promise<Image> {
-  return (await import("./init.ts")).initImage(store, directory, name, options);
+  return (await import("./make/init.ts")).initImage(store, directory, name, options);
 }
 
 /** Takes a name away, or deletes an image; see remove.ts. */
 export async function removeImage(store: ImageStore, name: string, options?: RemoveOptions): Promise<Removed> {
-  return (await import("./remove.ts")).removeImage(store, name, options);
+  return (await import("./store/remove.ts")).removeImage(store, name, options);
 }
 
 /** Deletes images that no container needs; see remove.ts. */
 export async function pruneImages(store: ImageStore, options?: PruneOptions): Promise<Pruned> {
-  return (await import("./remove.ts")).pruneImages(store, options);
+  return (await import("./store/remove.ts")).pruneImages(store, options);
 }
 
 /** Gives an image one more name; see tag.ts. */
 export async function tagImage(store: ImageStore, name: string, newName: string): Promise<string> {
-  return (await import("./tag.ts")).tagImage(store, name, newName);
+  return (await import("./store/tag.ts")).tagImage(store, name, newName);
 }
 
 /** How an image was made; see history.ts. */
 export async function imageHistory(store: ImageStore, name: string): Promise<ImageStep[]> {
-  return (await import("./history.ts")).imageHistory(store, name);
+  return (await import("./document/history.ts")).imageHistory(store, name);
 }
 
 /** Everything that is known of an image; see describe.ts. */
 export async function describeImage(store: ImageStore, image: Image): Promise<ImageDescription> {
-  return (await import("./describe.ts")).describeImage(store, image);
+  return (await import("./document/describe.ts")).describeImage(store, image);
 }
 
 /** Makes an image of a root file system's tar; see import.ts. */
 export async function importImage(store: ImageStore, from: string | number, options?: ImportOptions): Promise<string> {
-  return (await import("./import.ts")).importImage(store, from, options);
+  return (await import("./make/import.ts")).importImage(store, from, options);
 }
 
 /** Writes images as an archive; see save.ts. */
@@ -159,12 +159,12 @@ export async function saveImages(
   target: number | string,
   options?: SaveOptions,
 ): Promise<void> {
-  await (await import("./save.ts")).saveImages(store, names, target, options);
+  await (await import("./archive/save.ts")).saveImages(store, names, target, options);
 }
 
 /** Takes in all images of an archive; see load.ts. */
 export async function loadImages(store: ImageStore, from: string | number, options?: LoadOptions): Promise<Loaded[]> {
-  return (await import("./load.ts")).loadImages(store, from, options);
+  return (await import("./archive/load.ts")).loadImages(store, from, options);
 }
 
 /** Looks at everything that images consist of; see check/check.ts. */
@@ -174,12 +174,12 @@ export async function checkImages(store: ImageStore, options?: CheckOptions): Pr
 
 /** Deletes what no image needs; see garbage.ts. */
 export async function collectGarbage(store: ImageStore): Promise<Garbage> {
-  return (await import("./garbage.ts")).collectGarbage(store);
+  return (await import("./store/garbage.ts")).collectGarbage(store);
 }
 
 /** The tar of a layer that `initImage` made: always the bytes that its digest is of; see archive.ts. */
 export async function archiveLayer(store: ImageStore, layer: string): Promise<AsyncGenerator<Uint8Array>> {
-  const { archiveTree } = await import("./archive.ts");
+  const { archiveTree } = await import("./tree/archive.ts");
   return archiveTree(`${layersDirectory(store)}/${layer}`);
 }
 
@@ -201,5 +201,5 @@ export async function limitSize(store: ImageStore, directory: string | undefined
 
 /** Copies a tree into an empty directory, as it is; see copy.ts. */
 export async function copyTree(source: string, target: string): Promise<number> {
-  return (await import("./copy.ts")).copyTree(source, target);
+  return (await import("./tree/copy.ts")).copyTree(source, target);
 }

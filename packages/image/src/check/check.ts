@@ -1,10 +1,10 @@
 import { readdirSync, rmSync } from "node:fs";
-import { blobPath } from "../blobs.ts";
-import type { Digest } from "../digest.ts";
-import { collectLocked, lockAlone } from "../garbage.ts";
-import { imagesChanged } from "../marker.ts";
-import { familiarName } from "../reference.ts";
-import { blobsDirectory, type ImageStore, layersDirectory } from "../store.ts";
+import type { Digest } from "../document/digest.ts";
+import { familiarName } from "../document/reference.ts";
+import { blobPath } from "../store/blobs.ts";
+import { collectLocked, lockAlone } from "../store/garbage.ts";
+import { imagesChanged } from "../store/marker.ts";
+import { blobsDirectory, type ImageStore, layersDirectory } from "../store/store.ts";
 import { type CheckedImage, checkDocuments } from "./documents.ts";
 import { checkTrees } from "./trees.ts";
 

@@ -1,8 +1,8 @@
 import { BoxError } from "@bantubox/ffi";
-import { hasBlob, readBlob } from "../blobs.ts";
-import type { Digest } from "../digest.ts";
-import { type Descriptor, parseConfig, parseManifest } from "../manifest.ts";
-import type { ImageStore } from "../store.ts";
+import type { Digest } from "../document/digest.ts";
+import { type Descriptor, parseConfig, parseManifest } from "../document/manifest.ts";
+import { hasBlob, readBlob } from "../store/blobs.ts";
+import type { ImageStore } from "../store/store.ts";
 import type { Problem } from "./check.ts";
 
 /** An image's row, and what its documents say. */

@@ -12,7 +12,7 @@ import {
   S,
   type Stat,
   statAt,
-} from "../tree.ts";
+} from "../tree/tree.ts";
 
 const CHUNK = 1 << 20;
 const BREATH_MS = 50;

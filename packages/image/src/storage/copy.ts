@@ -1,6 +1,6 @@
 import { mkdirSync } from "node:fs";
 import { BoxError } from "@bantubox/ffi";
-import { copyTree } from "../copy.ts";
+import { copyTree } from "../tree/copy.ts";
 import type { StorageDriver } from "./driver.ts";
 
 /**

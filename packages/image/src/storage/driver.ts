@@ -1,4 +1,4 @@
-import type { DriverName } from "../store.ts";
+import type { DriverName } from "../store/store.ts";
 
 /**
  * How layers and the roots of containers lie on disk.

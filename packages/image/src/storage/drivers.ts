@@ -1,5 +1,5 @@
 import { BoxError } from "@bantubox/ffi";
-import { type DriverName, driverName, hasDriver, type ImageStore } from "../store.ts";
+import { type DriverName, driverName, hasDriver, type ImageStore } from "../store/store.ts";
 import { btrfs } from "./btrfs.ts";
 import { copy } from "./copy.ts";
 import type { StorageDriver } from "./driver.ts";

@@ -3,14 +3,14 @@ import { mkdtempSync } from "node:fs";
 import { join } from "node:path";
 import { call, cstr, Fd } from "@bantubox/ffi";
 import fc from "fast-check";
-import { commitLayers, makeLayerDirectory, missingLayers } from "../commit.ts";
-import type { Digest } from "../digest.ts";
-import { describeTree } from "../extract-fixture.ts";
-import { lockForWriting } from "../garbage.ts";
-import { extractLayer } from "../layer.ts";
-import { chainOf, layersDirectory } from "../store.ts";
-import { temporaryStore } from "../store-fixture.ts";
-import { type FixtureEntry, tarOf } from "../tar-fixture.ts";
+import type { Digest } from "../document/digest.ts";
+import { describeTree } from "../layer/extract-fixture.ts";
+import { extractLayer } from "../layer/layer.ts";
+import { commitLayers, makeLayerDirectory, missingLayers } from "../store/commit.ts";
+import { lockForWriting } from "../store/garbage.ts";
+import { chainOf, layersDirectory } from "../store/store.ts";
+import { temporaryStore } from "../store/store-fixture.ts";
+import { type FixtureEntry, tarOf } from "../tar/tar-fixture.ts";
 
 const name = fc.array(fc.constantFrom("a", "b", "c"), { minLength: 1, maxLength: 3 }).map((parts) => parts.join("/"));
 const whiteout = fc

@@ -1,7 +1,7 @@
 import { join } from "node:path";
-import { copyTree, holdsWhiteouts } from "../copy.ts";
-import { type Digest, digestHex } from "../digest.ts";
-import { chainOf, type ImageStore, layersDirectory, type StoredLayer } from "../store.ts";
+import { type Digest, digestHex } from "../document/digest.ts";
+import { chainOf, type ImageStore, layersDirectory, type StoredLayer } from "../store/store.ts";
+import { copyTree, holdsWhiteouts } from "../tree/copy.ts";
 import type { StorageDriver, WholeTrees } from "./driver.ts";
 import { completeBeginning } from "./missing.ts";
 import { removeTree } from "./remove.ts";

@@ -1,5 +1,5 @@
-import type { Digest } from "../digest.ts";
-import { chainOf, hasTree, type ImageStore } from "../store.ts";
+import type { Digest } from "../document/digest.ts";
+import { chainOf, hasTree, type ImageStore } from "../store/store.ts";
 import { driverOf } from "./drivers.ts";
 
 /**

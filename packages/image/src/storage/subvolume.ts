@@ -1,5 +1,5 @@
 import { AT, allocate, attempt, BoxError, call, cstr, ERRNO, Fd, O, struct } from "@bantubox/ffi";
-import { display, openDirectory, readNames, S, statAt } from "../tree.ts";
+import { display, openDirectory, readNames, S, statAt } from "../tree/tree.ts";
 
 /** Of statfs(2), <linux/magic.h>. */
 const BTRFS_MAGIC = 0x9123683e;
