@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a plan was made of, read again; engine/facts.ts and ffi/src/fs.ts read the same. */
+/* What a plan was made of, read again; engine/kept/facts.ts and ffi/src/fs.ts read the same. */
 #include "facts.h"
 #include "line.h"
 #include "sys.h"

@@ -1,4 +1,4 @@
-/** Names of what the monitor leaves in a container's directories; engine/status.ts reads it. */
+/** Names of what the monitor leaves in a container's directories; engine/state/status.ts reads it. */
 export const RECORD = { pid: "pid", exit: "exit", attach: "attach", log: "log" } as const;
 
 /** What the name of a container's directory begins with while its files are removed. */

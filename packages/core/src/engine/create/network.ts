@@ -1,0 +1,143 @@
+import { BoxError, readTextSync } from "@bantubox/ffi";
+import {
+  type BridgeNetwork,
+  chooseSubnet,
+  ensureBridge,
+  hostResolvConf,
+  hostsFile,
+  leaseAddress,
+  macFromAddress,
+  planLoopback,
+  planVeth,
+  resolvConf,
+  vethName,
+  withPrefix,
+} from "@bantubox/net";
+import { NETNS_FD, type NetworkSetup } from "../../runtime/network.ts";
+import { type Container, findContainer } from "../state/container.ts";
+import { containerDirectory, type Engine } from "../state/engine.ts";
+import { tryLock } from "../state/lock.ts";
+import { readStatus } from "../state/status.ts";
+import { hostHostname } from "./hostname.ts";
+import { openDirectory } from "./image-root.ts";
+import { padAddress } from "./pad-address.ts";
+import { readBelow } from "./users.ts";
+
+const DEFAULT_NETWORK = "bridge";
+const DEFAULT_BRIDGE = "bb0";
+
+/** What a start needs of the network: the namespace's set-up, and the files that tell the container of it. */
+export interface NetworkStart {
+  readonly setup: NetworkSetup;
+  readonly files: readonly (readonly [string, string])[];
+  /** On a bridge. */
+  readonly address?: string;
+}
+
+/** Prepares the network of one start. A bridge stands afterwards, and an address is the container's. */
+export function prepareNetwork(engine: Engine, { id, launch }: Container): NetworkStart {
+  const { network, hostname } = launch;
+  if (network === "none")
+    return { setup: { kind: "loopback", batch: planLoopback() }, files: files(hostname, undefined, resolver()) };
+  if (network === "host") return { setup: { kind: "host" }, files: hostFiles() };
+  if (network.startsWith("container:")) return joinContainer(engine, network.slice("container:".length));
+  const bridge = defaultNetwork(engine);
+  const { index } = ensureBridge(bridge);
+  const address = leaseAddress(engine.database, {
+    network: bridge.name,
+    subnet: bridge.subnet,
+    gateway: bridge.gateway,
+    owner: id,
+    isAlive: (owner) => isLeaseAlive(engine, owner),
+  });
+  const veth = planVeth({
+    bridgeIndex: index,
+    hostName: vethName(id),
+    containerName: "eth0",
+    netnsFd: NETNS_FD,
+    mac: macFromAddress(address),
+    address: withPrefix(address, bridge.subnet),
+    gateway: bridge.gateway,
+  });
+  return { setup: { kind: "veth", veth }, files: files(hostname, address, resolver()), address };
+}
+
+/** The container's address on its bridge, if it holds one. */
+export function addressOf(engine: Engine, id: string): { address: string; network: BridgeNetwork } | undefined {
+  const row = engine.database.query<{ address: number }, [string]>("SELECT address FROM lease WHERE owner = ?").get(id);
+  if (row === null) return undefined;
+  const { address } = row;
+  const text = [24, 16, 8, 0].map((shift) => (address >>> shift) & 0xff).join(".");
+  return { address: text, network: defaultNetwork(engine) };
+}
+
+/** The default network's row, chosen once so that it collides with nothing of this host. */
+function defaultNetwork({ database }: Engine): BridgeNetwork {
+  const select = database.query<BridgeNetwork, [string]>(
+    "SELECT name, bridge, subnet, gateway FROM network WHERE name = ?",
+  );
+  const found = select.get(DEFAULT_NETWORK);
+  if (found !== null) return found;
+  const subnet = chooseSubnet();
+  const gateway = subnet.replace(/\.0\/[0-9]+$/, ".1");
+  database
+    .query("INSERT OR IGNORE INTO network (name, bridge, subnet, gateway) VALUES (?, ?, ?, ?)")
+    .run(DEFAULT_NETWORK, DEFAULT_BRIDGE, subnet, gateway);
+  return select.get(DEFAULT_NETWORK) ?? { name: DEFAULT_NETWORK, bridge: DEFAULT_BRIDGE, subnet, gateway };
+}
+
+/** An address is its container's while that runs, starts or clears up. */
+function isLeaseAlive(engine: Engine, owner: string): boolean {
+  const container = findContainer(engine, owner);
+  if (container === undefined) return false;
+  if (readStatus(engine, container).state === "running") return true;
+  using lock = tryLock(engine, owner);
+  return lock === undefined;
+}
+
+function joinContainer(engine: Engine, id: string): NetworkStart {
+  const other = findContainer(engine, id);
+  const status = other && readStatus(engine, other);
+  if (other === undefined || status?.state !== "running") {
+    throw new BoxError("no-such-network", `Cannot join the network of container ${id.slice(0, 12)}: it does not run`, {
+      hint: `Start it first: bb start ${id.slice(0, 12)}`,
+    });
+  }
+  using directory = openDirectory(containerDirectory(engine, other.id));
+  // That container may have written anything into them, and any amount of it.
+  const shared = ["resolv.conf", "hostname", "hosts"].map((name) => [name, readBelow(directory.raw, name)] as const);
+  return { setup: { kind: "join", path: `/proc/${status.pid}/ns/net` }, files: shared };
+}
+
+function files(hostname: string, address: string | undefined, resolv: string): NetworkStart["files"] {
+  return [
+    ["hostname", `${hostname}\n`],
+    ["hosts", address === undefined ? hostsFile({ hostname }) : hostsOf(hostname, address)],
+    ["resolv.conf", resolv],
+  ];
+}
+
+function hostsOf(hostname: string, address: string): string {
+  return hostsFile({ hostname, address }).replace(`${address}\t`, `${padAddress(address)}\t`);
+}
+
+function resolver(): string {
+  return resolvConf(hostResolvConf());
+}
+
+/** On the host's network its own files hold, as they are now. */
+function hostFiles(): NetworkStart["files"] {
+  const name = hostHostname();
+  const read = (path: string, fallback: string): string => {
+    try {
+      return readTextSync(path);
+    } catch {
+      return fallback;
+    }
+  };
+  return [
+    ["hostname", `${name}\n`],
+    ["hosts", read("/etc/hosts", hostsFile({ hostname: name }))],
+    ["resolv.conf", read("/etc/resolv.conf", "")],
+  ];
+}

@@ -1,0 +1,41 @@
+import { getContainer } from "../state/container.ts";
+import type { Engine } from "../state/engine.ts";
+import { readEnd, watchEnd } from "../state/exit-watch.ts";
+import { waitLock } from "../state/lock.ts";
+import { openProcess, waitProcess } from "../state/process.ts";
+import { readStatus } from "../state/status.ts";
+
+const RECORD_TIMEOUT_MS = 10_000;
+const POLL_MS = 20;
+
+/**
+ * Waits for a container to end. One that was never started is waited for until it was.
+ *
+ * @returns Its exit status: 128 + n for a signal, 255 when nobody knows.
+ */
+export async function waitContainer(engine: Engine, idOrName: string): Promise<number> {
+  const container = getContainer(engine, idOrName);
+  const { id, autoRemove } = container;
+  for (;;) {
+    const running = openProcess(engine, container);
+    if (running !== undefined) {
+      using pidfd = running.pidfd;
+      // A --rm container takes its record with it, so its monitor has to tell.
+      using watch = autoRemove ? watchEnd(engine, id) : undefined;
+      await waitProcess(pidfd, Number.POSITIVE_INFINITY);
+      const deadline = performance.now() + RECORD_TIMEOUT_MS;
+      while (watch !== undefined && performance.now() < deadline) {
+        const end = readEnd(watch);
+        if (typeof end === "number") return end;
+        if (end === "lost") break;
+        await Bun.sleep(POLL_MS);
+      }
+      // The monitor keeps its lock until the record is written.
+      const lock = await waitLock(engine, id, RECORD_TIMEOUT_MS);
+      lock?.close();
+    }
+    const status = readStatus(engine, running === undefined ? getContainer(engine, id) : container);
+    if (status.state === "exited") return status.exitCode;
+    await Bun.sleep(POLL_MS);
+  }
+}

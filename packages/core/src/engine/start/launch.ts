@@ -1,0 +1,124 @@
+import { detectCgroups, planCgroup } from "@bantubox/cgroup";
+import { BoxError, existsSync, type Fd } from "@bantubox/ffi";
+import { becomePlan, PASSED_FD, passAs } from "../../runtime/become.ts";
+import { compileStart, type StartContext } from "../../runtime/compile.ts";
+import type { Created } from "../create/create.ts";
+import { LOG } from "../create/defaults.ts";
+import { type NetworkStart, prepareNetwork } from "../create/network.ts";
+import { compileFilter } from "../create/security.ts";
+import { type Container, readSpec } from "../state/container.ts";
+import { cgroupPath, containerDirectory, type Engine, runDirectory } from "../state/engine.ts";
+import { tryLock } from "../state/lock.ts";
+import { readStatus } from "../state/status.ts";
+import { parseDetachKeys } from "./detach-keys.ts";
+import { explainCommand, SPAWNED_FDS, spawnPlan } from "./plan-process.ts";
+
+/** How long a start waits for a container that does not run, but that somebody has. */
+const LOCK_PATIENCE_MS = 2000;
+
+/** Who the caller of a start is to the container. */
+export interface Attachment {
+  readonly attach: boolean;
+  /** The caller's stdin is passed on. */
+  readonly interactive: boolean;
+  readonly detachKeys?: string | undefined;
+}
+
+/**
+ * Takes a container that exists and does not run: its lock, and what its start needs.
+ *
+ * @throws {BoxError} `already-running`, `broken-container`
+ */
+export function takeForStart(engine: Engine, container: Container): Created {
+  const lock = lockEnded(engine, container);
+  if (lock === undefined) {
+    readSpec(engine, container);
+    throw new BoxError("already-running", `Cannot start "${container.name}": it is already running`);
+  }
+  try {
+    const spec = readSpec(engine, container);
+    engine.database.query("UPDATE container SET started_ms = ? WHERE id = ?").run(Date.now(), container.id);
+    return { container, lock, spec, cgroupHost: detectCgroups() };
+  } catch (error) {
+    lock.close();
+    throw error;
+  }
+}
+
+/** The lock of a container that does not run. Its last monitor may still be clearing up, and others look at it. */
+function lockEnded(engine: Engine, container: Container): Fd | undefined {
+  const deadline = performance.now() + LOCK_PATIENCE_MS;
+  for (;;) {
+    const lock = tryLock(engine, container.id);
+    const isRunning = readStatus(engine, container).state === "running";
+    if (lock !== undefined && !isRunning) return lock;
+    lock?.close();
+    if (isRunning || performance.now() > deadline) return undefined;
+    if (!existsSync(containerDirectory(engine, container.id))) return undefined;
+    Bun.sleepSync(1);
+  }
+}
+
+/** A plan, and the network that it was compiled for. */
+export interface Compiled {
+  readonly plan: Uint8Array;
+  readonly network: NetworkStart;
+}
+
+/** Compiles the plan of one start. @param fds Numbers that the trampoline will know the lock and the report by. */
+export async function compileLaunch(
+  engine: Engine,
+  { container, spec, cgroupHost }: Omit<Created, "lock">,
+  attachment: Attachment,
+  fds: { lock: number; report?: number },
+): Promise<Compiled> {
+  const { launch, id } = container;
+  const network = prepareNetwork(engine, container);
+  const context: StartContext = {
+    id,
+    spec,
+    root: launch.root,
+    directory: containerDirectory(engine, id),
+    lockFd: fds.lock,
+    runDirectory: runDirectory(engine, id),
+    cgroupHost,
+    cgroup: planCgroup(cgroupHost, cgroupPath(id), spec.linux.resources ?? {}),
+    network: network.setup,
+    files: network.files,
+    stdio: { tty: launch.tty, interactive: launch.interactive, ...attachmentOf(attachment) },
+    filter: await compileFilter(spec),
+    init: launch.init,
+    autoRemove: container.autoRemove,
+    log: LOG,
+    detachKeys: parseDetachKeys(attachment.detachKeys ?? launch.detachKeys),
+    ...(fds.report === undefined ? { failed: explainCommand(engine, container) } : { reportFd: fds.report }),
+  };
+  return { plan: compileStart(context), network };
+}
+
+function attachmentOf({ attach, interactive }: Attachment): { attach: boolean; forward: boolean } {
+  return { attach, forward: interactive };
+}
+
+/** Becomes the container's client. Returns only by throwing; the container is not started then, and nothing of the start is left. */
+export async function launchForeground(
+  engine: Engine,
+  created: Created,
+  attachment: Attachment,
+  onCompiled?: (compiled: Compiled) => void,
+): Promise<never> {
+  const compiled = await compileLaunch(engine, created, attachment, { lock: PASSED_FD });
+  onCompiled?.(compiled);
+  passAs(created.lock, PASSED_FD);
+  return await becomePlan(compiled.plan);
+}
+
+/**
+ * Starts the container and leaves it to its monitor.
+ *
+ * @throws {BoxError} What `explainFailure` makes of the step that failed.
+ */
+export async function launchDetached(engine: Engine, created: Created): Promise<void> {
+  const { plan } = await compileLaunch(engine, created, { attach: false, interactive: false }, SPAWNED_FDS);
+  await spawnPlan(plan, created.lock, created.spec);
+}
