@@ -403,6 +403,8 @@ long builtin(struct session *session, const struct plan_step *step, const uint64
 		return user_namespace(first, a[1], (const char *)(uintptr_t)a[2], a[3]);
 	case BUILTIN_COPY_UP:
 		return copy_up((int)a[0], (int)a[1], a[2]);
+	case BUILTIN_HOME:
+		return find_home(a[0], (char *)(uintptr_t)a[1], a[2]);
 	case BUILTIN_REAP:
 		reap_main((int)a[0]);
 	case BUILTIN_EXIT:

@@ -24,6 +24,9 @@ long user_namespace(const char *uids, size_t uid_length, const char *gids, size_
 /* copy.c - copy the permissions (COPY_MODE) or the whole content (COPY_TREE) of directory `from` to `to`. */
 long copy_up(int from, int to, uint64_t what);
 
+/* accounts.c - BUILTIN_HOME. Always 0: a user without a home has "/". */
+long find_home(uint64_t uid, char *to, size_t room);
+
 /* builtins.c - write all of it, or say why not. */
 long write_all(int fd, const void *from, size_t n);
 

@@ -87,7 +87,9 @@ enum plan_builtin {
 	BUILTIN_LOOKUP,	     /* (paths, argv): the error that BUILTIN_EXEC would meet, as far as it can be told before */
 	BUILTIN_USER_NAMESPACE,/* (uid map, length, gid map, length): makes one; result is its descriptor */
 	BUILTIN_COPY_UP,     /* (from, to, COPY_*): gives a new directory what another one has */
-	BUILTIN_LAST = BUILTIN_COPY_UP
+	/* (uid, to, room): the home that /etc/passwd below the root has for this user, else "/", as a string */
+	BUILTIN_HOME,
+	BUILTIN_LAST = BUILTIN_HOME
 };
 
 /* What BUILTIN_HOOK adds to a status of 1 to 255: no errno is as high. */

@@ -53,6 +53,7 @@ export const BUILTIN = {
   lookup: 0x801b,
   userNamespace: 0x801c,
   copyUp: 0x801d,
+  home: 0x801e,
 } as const;
 /** What `copyUp` copies: COPY_* of c/plan.h. */
 export const COPY = { MODE: 1, TREE: 2 } as const;
@@ -318,9 +319,9 @@ export class Plan {
     return new Place(offset);
   }
 
-  /** argv or envp: addresses of strings, ended by null. */
-  strings(texts: readonly string[]): Place {
-    const places = texts.map((text) => this.text(text));
+  /** argv or envp: addresses of strings, and of what else ends with a zero byte; ended by null. */
+  strings(texts: readonly string[], ...more: readonly Place[]): Place {
+    const places = [...texts.map((text) => this.text(text)), ...more];
     const array = this.space((places.length + 1) * 8);
     const view = new DataView(this.#data.buffer);
     for (let i = 0; i < places.length; i++) {

@@ -1,10 +1,11 @@
 import type { CgroupHost, CgroupPlan } from "@bantubox/cgroup";
-import { AT, ERRNO, MS, O, PR, type Reg, S_IF, SECTION, SIGNALS, type Steps, TIOC } from "@bantubox/ffi";
+import { AT, ERRNO, MS, O, type Place, PR, type Reg, S_IF, SECTION, SIGNALS, type Steps, TIOC } from "@bantubox/ffi";
 import { type MovePlan, QUIET_SYSCTLS } from "@bantubox/net";
 import { isBind, type OpenedBinds, openBinds } from "./binds.ts";
 import { type Build, isolateMounts } from "./build.ts";
 import { joinV1, leaveCgroupNamespace } from "./cgroups.ts";
 import { addConsole, fillDev } from "./devices.ts";
+import { prepareEnvironment } from "./environment.ts";
 import {
   type Becoming,
   becomeUser,
@@ -103,13 +104,14 @@ function finish(build: Build, context: ChildContext): void {
   const { child: steps } = build;
   const { filter, listener, init, ending, spec } = context;
   const { process } = spec;
+  const env = prepareEnvironment(build, steps, process);
   enterDirectory(steps, process.cwd);
   // Under --init PID 1 stays as it is, and what it forks inherits that; alone, only the command itself is filtered.
   const isLast = listener === undefined && !init && mayBeFilteredLast(process, isPidJoined(spec.linux));
   if (isLast) becomeUser(build, steps, process, undefined, { ...context, later: filter });
   else becomeUser(build, steps, process, filter, context);
-  if (init) runUnderInit(build, context);
-  else execute(build, steps, process, { ...ending, meets: true, ...(isLast && { filter }) });
+  if (init) runUnderInit(build, context, env);
+  else execute(build, steps, process, env, { ...ending, meets: true, ...(isLast && { filter }) });
 }
 
 function isPidJoined({ namespaces }: Linux): boolean {
@@ -293,7 +295,7 @@ function compileNetwork(build: Build, context: ChildContext): void {
 }
 
 /** --init: the child stays as a reaper, and its first child, pid 2 of the namespace, is the command. */
-function runUnderInit(build: Build, { spec, streams, ending }: ChildContext): void {
+function runUnderInit(build: Build, { spec, streams, ending }: ChildContext, env: Place): void {
   const { plan, scratch } = build;
   const { child, inner } = plan;
   child.builtin("closeOthers", 3, -1).tag(TAG.STATE);
@@ -304,7 +306,7 @@ function runUnderInit(build: Build, { spec, streams, ending }: ChildContext): vo
   // Its own process group, and the terminal's foreground, so that ^C reaches it once and not through PID 1 again.
   inner.sys("setpgid", 0, 0).tag(TAG.STATE);
   if (streams.kind === "pty") takeForeground(build, inner);
-  execute(build, inner, spec.process, { ...ending, meets: true });
+  execute(build, inner, spec.process, env, { ...ending, meets: true });
 }
 
 /**

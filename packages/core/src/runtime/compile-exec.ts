@@ -3,6 +3,7 @@ import { AT, BoxError, CLONE, MONITOR, O, PR, type Reg, SECTION, SIGNALS } from 
 import { type Announcement, announce } from "./announce.ts";
 import { type Build, startBuild } from "./build.ts";
 import { joinV1, openUnified } from "./cgroups.ts";
+import { prepareEnvironment } from "./environment.ts";
 import {
   becomeUser,
   confine,
@@ -76,7 +77,7 @@ export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
   const { plan } = build;
   const pid = plan.register(2);
   const { leave, preserved = 0 } = context;
-  const pipes = leave === undefined ? makePipes(build, context.stdio) : NO_PIPES;
+  const pipes = leave === undefined ? makePipes(build, context.stdio, context.spec.linux) : NO_PIPES;
   const console =
     leave?.consoleSocket === undefined
       ? undefined
@@ -102,6 +103,7 @@ export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
   enterDirectory(steps, context.process.cwd);
   // A name that only the container's own processes can look up, such as /proc/self/root, is INNER's to enter.
   steps.ignore();
+  const env = prepareEnvironment(build, steps, context.process);
   becomeUser(build, steps, context.process, listener && context.filter ? undefined : context.filter, {
     later: listener && context.filter,
   });
@@ -118,7 +120,7 @@ export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
   inner.sys("prctl", PR.SET_PDEATHSIG, SIGNALS.KILL, 0, 0, 0);
   takeTerminal(inner, context.stdio.tty);
   if (listener !== undefined && pids !== undefined) confineWithListener(build, context, listener, pids);
-  execute(build, inner, context.process, { preserved });
+  execute(build, inner, context.process, env, { preserved });
 
   const { height = 0, width = 0 } = context.process.consoleSize ?? {};
   return plan.encode({

@@ -142,7 +142,7 @@ function prepare(
   const { consoleSocket } = context;
   const terminal = consoleSocket === undefined ? undefined : connectSocket(build, steps, consoleSocket, TAG.CONSOLE);
   const listener = connectListener(build, context.spec.linux.seccomp, { ...stateOf(context), status: "creating" });
-  const pipes = stdio === undefined ? NO_PIPES : makePipes(build, stdio);
+  const pipes = stdio === undefined ? NO_PIPES : makePipes(build, stdio, context.spec.linux);
   steps.sys("chdir", context.bundle).tag(TAG.STATE);
   const flags = namespaceFlags(context.spec.linux);
   steps

@@ -114,7 +114,7 @@ function compilePrepare(
   }
   if (context.root.kind === "overlay" && context.root.isVolatile) clearVolatile(build, context.root.directory);
   const intoCgroup = makeCgroups(build, context.cgroup);
-  const pipes = makePipes(build, context.stdio);
+  const pipes = makePipes(build, context.stdio, context.spec.linux);
   listenForAttach(steps, context.runDirectory, registers, plan);
   const hostSocket = openHostSocket(build, context.network);
 

@@ -1,4 +1,4 @@
-import { BoxError, ERRNO, PR, type Reg, RLIMIT, type Steps } from "@bantubox/ffi";
+import { BoxError, ERRNO, type Place, PR, type Reg, RLIMIT, type Steps } from "@bantubox/ffi";
 import type { Build } from "./build.ts";
 import { capabilitySet } from "./capabilities.ts";
 import { type SeccompListener, sendListener } from "./seccomp/listener.ts";
@@ -190,8 +190,10 @@ export interface Ending {
  *
  * Closed at execve would be too late: working directory and command may be
  * named /proc/self/fd/N, and some N leads to the host (CVE-2024-21626).
+ *
+ * @param env As `prepareEnvironment` returned it.
  */
-export function execute(build: Build, steps: Steps, process: Process, ending: Ending = {}): void {
+export function execute(build: Build, steps: Steps, process: Process, env: Place, ending: Ending = {}): void {
   const { plan } = build;
   const { preserved = 0, fifo, beforeExec } = ending;
   const candidates = plan.strings(candidatePaths(process));
@@ -210,7 +212,7 @@ export function execute(build: Build, steps: Steps, process: Process, ending: En
   if (fifo !== undefined) steps.builtin("hold", fifo).tag(TAG.STATE);
   confine(build, steps, process, ending.filter);
   beforeExec?.(build, steps);
-  steps.builtin("exec", candidates, argv, plan.strings(process.env)).tag(TAG.EXEC);
+  steps.builtin("exec", candidates, argv, env).tag(TAG.EXEC);
 }
 
 /**

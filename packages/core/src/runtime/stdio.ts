@@ -1,7 +1,8 @@
 import { AT, ERRNO, FS_MAGIC, MONITOR, O, RESOLVE, type Reg, S_IF, type Steps, TIOC } from "@bantubox/ffi";
 import type { Build } from "./build.ts";
+import { hostId, isNew } from "./namespaces.ts";
 import { DEV_NULL } from "./paths.ts";
-import type { User } from "./spec.ts";
+import type { Linux, User } from "./spec.ts";
 import { TAG } from "./tags.ts";
 
 /** How a container's terminal or pipes are kept. */
@@ -51,11 +52,17 @@ export function monitorFlags({ tty, attach, forward }: Stdio): number {
  *
  * A container without a terminal never holds the caller's: what it writes passes through the monitor.
  */
-export function makePipes(build: Build, { tty, interactive }: Stdio): Pipes {
+export function makePipes(build: Build, { tty, interactive }: Stdio, linux: Linux): Pipes {
   if (tty) return NO_PIPES;
+  const { prepare } = build.plan;
+  // Who is root of a user namespace can give away only what is somebody's in there.
+  const isMapped = isNew(linux, "user");
+  const [uid, gid] = [hostId(linux, "uid", 0), hostId(linux, "gid", 0)];
   const pipe = (isInput: boolean): [Reg, Reg] => {
-    const { read, write } = makePipe(build, build.plan.prepare);
-    return isInput ? [read, write] : [write, read];
+    const { read, write } = makePipe(build, prepare);
+    const [own, other] = isInput ? [read, write] : [write, read];
+    if (isMapped && uid !== undefined && gid !== undefined) prepare.sys("fchown", own, uid, gid).tag(TAG.STATE);
+    return [own, other];
   };
   return { stdin: interactive ? pipe(true) : undefined, stdout: pipe(false), stderr: pipe(false) };
 }
@@ -95,7 +102,8 @@ export function usePipes(build: Build, steps: Steps, pipes: Pipes, user: User): 
   ends.forEach((end, fd) => {
     if (end === undefined) return;
     const isPipe = fd > 0 || pipes.stdin !== undefined;
-    if (isPipe && (user.uid !== 0 || user.gid !== 0)) steps.sys("fchown", end, user.uid, user.gid);
+    // A namespace that was joined may map nobody to who made the pipe, and then it stays as it is.
+    if (isPipe && (user.uid !== 0 || user.gid !== 0)) steps.sys("fchown", end, user.uid, user.gid).ignore();
     steps.sys("dup3", end, fd, 0);
   });
   if (pipes.stdin === undefined) steps.sys("close", scratch);
