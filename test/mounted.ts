@@ -15,8 +15,9 @@ export interface MountedPlace extends Place, AsyncDisposable {}
 export async function mountPlace(setUp: string): Promise<MountedPlace> {
   const directory = mkdtempSync(join(tmpdir(), "bb-place-"));
   const path = join(directory, "mnt");
-  // It waits for the end of our end of the pipe, which comes even if we are killed.
-  const script = `set -e; mkdir "$DIR"; { ${setUp}; } >&2; echo ready; cat`;
+  // It waits for the end of our end of the pipe, which comes even if we are killed. Where nothing loads modules when
+  // they are needed, loop devices have to be asked for.
+  const script = `set -e; modprobe -q loop || :; mkdir "$DIR"; { ${setUp}; } >&2; echo ready; cat`;
   const holder = Bun.spawn(["unshare", "--mount", "--propagation", "private", "sh", "-c", script], {
     stdin: "pipe",
     stdout: "pipe",

@@ -99,6 +99,7 @@ const NUMBERS = {
   process_vm_readv: [310, 270],
   pwrite64: [18, 68],
   quotactl: [179, 60],
+  quotactl_fd: [443, 443],
   read: [0, 63],
   readlinkat: [267, 78],
   recvfrom: [45, 207],

@@ -191,12 +191,16 @@ export async function copyImage(store: ImageStore, origin: string, path: string)
 /**
  * Limits by how much a container's root can grow.
  *
- * @param directory A tree that `copyImage` has made; undefined for a root over an overlay.
+ * @param root A tree that `copyImage` has made, or the directory that holds an overlay's.
  * @throws {BoxError} `storage-no-quota` where that cannot be.
  */
-export async function limitSize(store: ImageStore, directory: string | undefined, bytes: number): Promise<void> {
+export async function limitSize(
+  store: ImageStore,
+  root: { readonly isOverlay: boolean; readonly directory: string },
+  bytes: number,
+): Promise<void> {
   const { driverOf, OVERLAY } = await import("./storage/drivers.ts");
-  (directory === undefined ? OVERLAY : driverOf(store)).limit(directory ?? "", bytes);
+  (root.isOverlay ? OVERLAY : driverOf(store)).limit(root.directory, bytes);
 }
 
 /** Copies a tree into an empty directory, as it is; see copy.ts. */

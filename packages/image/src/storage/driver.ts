@@ -18,7 +18,7 @@ export interface StorageDriver {
   /**
    * Limits by how much a container's tree can grow from now on.
    *
-   * @param directory The container's own tree.
+   * @param directory The container's own tree; where it is an overlay, the directory with `upper` and `work`, still empty.
    * @throws {BoxError} `storage-no-quota` when the driver, or the file system, cannot.
    */
   limit(directory: string, bytes: number): void;

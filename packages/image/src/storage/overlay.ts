@@ -1,6 +1,7 @@
 import { mkdirSync } from "node:fs";
-import { attempt, BoxError, cstr, Fd } from "@bantubox/ffi";
+import { attempt, BoxError, cstr, Fd, SysError } from "@bantubox/ffi";
 import type { StorageDriver } from "./driver.ts";
+import { hasProjectQuota, limitDirectories } from "./project-quota.ts";
 
 /** Layers lie below each other; the kernel shows them as one. Containers' roots are mounted in their own namespace. */
 export const overlay: StorageDriver = {
@@ -20,11 +21,21 @@ export const overlay: StorageDriver = {
     mkdirSync(path, { mode: 0o755 });
   },
   whole: undefined,
-  limit() {
-    throw new BoxError(
-      "storage-no-quota",
-      'Cannot limit the container\'s size: the storage driver "overlay" cannot, nor can it for directories',
-      { hint: 'Use "btrfs" and an image: "bb storage init --driver btrfs --size 10G" in another --root' },
-    );
+  limit(directory, bytes) {
+    if (!hasProjectQuota(directory)) {
+      throw new BoxError(
+        "storage-no-quota",
+        `Cannot limit the container's size: "${directory}" does not lie on an XFS with project quotas`,
+        {
+          hint: 'Mount it with the option "prjquota", or use btrfs: "bb storage init --driver btrfs --size 10G" in another --root',
+        },
+      );
+    }
+    try {
+      limitDirectories([`${directory}/upper`, `${directory}/work`], bytes);
+    } catch (error) {
+      if (!(error instanceof SysError)) throw error;
+      throw new BoxError("storage-no-quota", `Cannot limit the container's size: ${error.message}`, { cause: error });
+    }
   },
 };

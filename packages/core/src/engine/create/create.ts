@@ -90,6 +90,8 @@ export async function makeContainer(
   const lock = makeLocked(engine, id);
   try {
     await makeRoot(engine, launch.root, source);
+    for (const name of ["rootfs", "upper", "work"])
+      mkdirSync(`${containerDirectory(engine, id)}/${name}`, { mode: 0o755 });
     if (options.storageSizeBytes !== undefined) await limitRoot(engine, launch.root, options.storageSizeBytes);
     const row = { id, source, isStarted, volumes: userMounts.volumes };
     const isRowless = isStarted && needsNoRow(options, network, userMounts);
@@ -271,7 +273,14 @@ function holds(outer: string, inner: string): boolean {
 
 async function limitRoot(engine: Engine, root: RootFs, bytes: number): Promise<void> {
   const { limitSize } = await import("@bantubox/image");
-  await limitSize(engine, root.kind === "directory" && root.origin !== undefined ? root.path : undefined, bytes);
+  if (root.kind === "overlay") return await limitSize(engine, { isOverlay: true, directory: root.directory }, bytes);
+  if (root.kind === "directory" && root.origin !== undefined) {
+    return await limitSize(engine, { isOverlay: false, directory: root.path }, bytes);
+  }
+  const why = root.kind === "memory-overlay" ? "what it writes lies in memory" : `it writes to "${root.path}" itself`;
+  throw new BoxError("storage-no-quota", `Cannot limit the container's size: ${why}`, {
+    hint: root.kind === "memory-overlay" ? "Limit its memory: --memory" : "Leave out --rootfs-rw, or --storage-opt",
+  });
 }
 
 /** Files that the engine writes at each start, unless the user mounts something there. */
@@ -364,7 +373,6 @@ function nameTaken(engine: Engine, name: string): BoxError {
 
 function fillDirectory(engine: Engine, container: Container, spec: Spec, isRowless: boolean): void {
   const directory = containerDirectory(engine, container.id);
-  for (const name of ["rootfs", "upper", "work"]) mkdirSync(`${directory}/${name}`, { mode: 0o755 });
   writeNewSync(`${directory}/config.json`, JSON.stringify(spec), 0o600);
   if (isRowless) writeNewSync(recordPath(engine, container.id), recordText(container), 0o600);
 }

@@ -258,7 +258,8 @@ export interface StorageInfo {
 }
 
 /** What the store lies on, and how. */
-export function storageInfo(engine: Engine): StorageInfo {
+export async function storageInfo(engine: Engine): Promise<StorageInfo> {
+  const { hasProjectQuota } = await import("@bantubox/image/drivers");
   const { root, database } = engine;
   const driver = driverName(engine);
   const mount = mountOf(root);
@@ -273,6 +274,6 @@ export function storageInfo(engine: Engine): StorageInfo {
     availableBytes: bavail * bsize,
     layers,
     containers: readdirSync(`${root}/containers`).filter((name) => !name.startsWith(".")).length,
-    sizeLimits: driver === "btrfs",
+    sizeLimits: driver === "btrfs" || (driver === "overlay" && hasProjectQuota(root)),
   };
 }
