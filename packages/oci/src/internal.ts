@@ -5,9 +5,10 @@ import type { Globals } from "./globals.ts";
 
 /**
  * `internal failed VERB OUTPUTFD SECTION STEP ERRNO PLANFD`: the trampoline becomes it when a step failed,
- * after it has undone everything.
+ * after it has undone everything. `internal ready …`: see notify.ts.
  */
 export async function runInternal(globals: Globals, words: readonly string[]): Promise<number> {
+  if (words[0] === "ready") return (await import("./notify.ts")).waitReady(globals, words.slice(1));
   const [kind, verb = "", output = "", section, step, errno, plan] = words;
   if (kind !== "failed" || plan === undefined) return fail(globals, "internal commands are for the trampoline");
   const bytes = readAll(Number(plan));

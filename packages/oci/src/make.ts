@@ -18,7 +18,7 @@ import { cgroupHost } from "./cgroup-host.ts";
 import { checkId, saveContainer, tryLock } from "./container.ts";
 import { absolute, type Globals } from "./globals.ts";
 import { debugPlan, log } from "./log.ts";
-import { makeNotifyDirectory } from "./notify.ts";
+import { makeNotifyDirectory, openNotify, waiterOf } from "./notify.ts";
 import { type MakeOptions, prepareContainer } from "./prepare.ts";
 import { preserve } from "./preserve.ts";
 
@@ -79,13 +79,13 @@ export async function makeContainer(globals: Globals, options: MakeOptions): Pro
   for (const warning of made.warnings) log(globals, "warning", warning);
   checkCgroup(globals, made.saved.cgroup);
   debugPlan(globals, "make", made.plan);
-  if (recording !== undefined && !made.hasNotify)
+  if (recording !== undefined && made.notify === undefined)
     await (await import("./remember.ts")).rememberMake(request, made, recording);
 
   using lock = makeDirectory(globals, made.directory);
   try {
     saveContainer(made.directory, made.saved, text);
-    if (made.hasNotify) makeNotifyDirectory(made.directory);
+    if (made.notify !== undefined) openNotifyFor(globals, options, made.directory, made.notify);
     if (made.output !== undefined) passOutput(made.output);
     passAs(lock, made.lock);
     return await becomePlan(made.plan);
@@ -93,6 +93,19 @@ export async function makeContainer(globals: Globals, options: MakeOptions): Pro
     nodeFs().rmSync(made.directory, { recursive: true, force: true });
     throw error;
   }
+}
+
+/** Of a run also the socket, and who waits there. @param number By which the plan knows it. */
+function openNotifyFor(globals: Globals, { id, mode }: MakeOptions, directory: string, number: number): void {
+  makeNotifyDirectory(directory);
+  if (mode === "create") return;
+  using socket = openNotify({ directory });
+  if (socket === undefined) return;
+  if (mode === "detach") passAs(socket, number);
+  else
+    Bun.spawn([...waiterOf(globals, id, 3), String(process.pid)], {
+      stdio: ["ignore", "ignore", "ignore", socket.raw],
+    });
 }
 
 /** A group that is there already may be somebody's; in a frozen one nothing would ever start. */

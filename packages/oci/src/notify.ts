@@ -1,6 +1,9 @@
 import type { Mount } from "@bantubox/core/runtime";
+import { ownCommand } from "@bantubox/core/runtime/become";
 import { AT, allocate, attempt, call, cstr, Fd, nodeFs, O } from "@bantubox/ffi";
-import type { Container } from "./container.ts";
+import { type Container, findContainer, openProcess } from "./container.ts";
+import type { Globals } from "./globals.ts";
+import { socketAddress, tellReady } from "./tell-caller.ts";
 
 const AF_UNIX = 1;
 const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
@@ -33,7 +36,7 @@ export function makeNotifyDirectory(directory: string): void {
 }
 
 /** Opens the container's socket, before its command can look for it. Undefined when it has none, or nobody waits. */
-export function openNotify({ directory }: Container): Fd | undefined {
+export function openNotify({ directory }: Pick<Container, "directory">): Fd | undefined {
   const flags = O.PATH | O.DIRECTORY | O.CLOEXEC;
   const raw = process.env["NOTIFY_SOCKET"] ? attempt("openat", AT.FDCWD, cstr(`${directory}/${DIRECTORY}`), flags) : -1;
   if (raw < 0) return undefined;
@@ -47,19 +50,53 @@ export function openNotify({ directory }: Container): Fd | undefined {
   return socket;
 }
 
-/** Waits until the container says that it is ready, or has ended, and tells whoever called of it and of its pid. */
-export function passOnReady(socket: Fd, { pidfd, pid }: { pidfd: Fd; pid: number }): void {
-  for (;;) {
-    if (!waitFor(socket.raw, pidfd.raw)) return;
+/** A process that waits for a container's message. */
+export interface Waiting {
+  /** What ends when there is nothing to wait for any more. */
+  readonly until: Fd;
+  /** What whoever called shall watch. */
+  readonly mainPid: number;
+  /** Who says so, if that is another process than this. */
+  readonly sender?: number;
+}
+
+/** Waits until the container says that it is ready, and passes it on to whoever called; or until there is nothing to wait for. */
+export function passOnReady(socket: Fd, { until, mainPid, sender }: Waiting): void {
+  while (waitFor(socket.raw, until.raw)) {
     const message = allocate(4096);
     const n = attempt("recvfrom", socket.raw, message, message.length);
     const lines = new TextDecoder().decode(message.subarray(0, Math.max(n, 0))).split("\n");
     const ready = lines.find((line) => line.startsWith("READY="));
     if (ready === undefined) continue;
-    tellCaller(ready);
-    tellCaller(`MAINPID=${pid}`);
+    tellReady(ready, mainPid, sender);
     return;
   }
+}
+
+/** This program again, with the container's socket at `fd`, to wait in the place of one that has become the trampoline. */
+export function waiterOf({ program, root }: Globals, id: string, fd: number): string[] {
+  return [...ownCommand(), ...program.words, "--root", root, "internal", "ready", String(fd), id];
+}
+
+/**
+ * `internal ready FD ID [PID]`: waits in place of the `run` that has become the container's (PID is not given), or
+ * beside it, which goes on under its pid and is what whoever called knows.
+ */
+export function waitReady(globals: Globals, [fd, id = "", beside]: readonly string[]): number {
+  using socket = new Fd(Number(fd));
+  if (beside !== undefined) {
+    const pid = Number(beside);
+    using until = new Fd(call("pidfd_open", `process ${pid}`, pid, 0));
+    // The number may be somebody else's by now.
+    if (process.ppid === pid) passOnReady(socket, { until, mainPid: pid, sender: pid });
+    return 0;
+  }
+  const container = findContainer(globals, id);
+  const running = container && openProcess(container);
+  if (running === undefined) return 0;
+  using until = running.pidfd;
+  passOnReady(socket, { until, mainPid: running.pid });
+  return 0;
 }
 
 /** Whether a message came first. */
@@ -73,17 +110,4 @@ function waitFor(socket: number, pidfd: number): boolean {
   });
   call("ppoll", "the container's messages", memory, 2, null, null, 0);
   return view.getInt16(6, true) !== 0;
-}
-
-function tellCaller(line: string): void {
-  using socket = new Fd(call("socket", undefined, AF_UNIX, SOCK_DGRAM_CLOEXEC, 0));
-  const address = socketAddress(process.env["NOTIFY_SOCKET"] ?? "");
-  const text = new TextEncoder().encode(`${line}\n`);
-  call("sendto", "NOTIFY_SOCKET", socket.raw, text, text.length, 0, address, address.length);
-}
-
-/** struct sockaddr_un; a name that begins with @ is an abstract one. */
-function socketAddress(path: string): Uint8Array {
-  const name = path.startsWith("@") ? `\0${path.slice(1)}` : `${path}\0`;
-  return new TextEncoder().encode(`\u0001\u0000${name}`);
 }

@@ -5,7 +5,7 @@ import { cgroupHost } from "./cgroup-host.ts";
 import { directoryOf, type Saved } from "./container.ts";
 import { explainWith } from "./explain-command.ts";
 import type { Globals } from "./globals.ts";
-import { notifySetup } from "./notify.ts";
+import { notifySetup, waiterOf } from "./notify.ts";
 import type { Preserved } from "./preserve.ts";
 
 export interface MakeOptions {
@@ -41,8 +41,8 @@ export interface MadeContainer {
   /** By which numbers the plan knows the directory's lock, and what hooks print to. */
   readonly lock: number;
   readonly output: number | undefined;
-  /** It has a socket of its own to say that it is ready. */
-  readonly hasNotify: boolean;
+  /** It has a socket of its own to say that it is ready; by which number the plan of a `detach` knows it. */
+  readonly notify: number | undefined;
   /** A hook has the environment of this process. */
   readonly sharesEnvironment: boolean;
   /** It was made of something that nobody writes down: the host's links or mounts, or whose network a namespace is. */
@@ -75,7 +75,8 @@ export async function prepareContainer({
     groupPath(spec.linux.cgroupsPath, id, globals.values["systemd-cgroup"] === true),
     resources,
   );
-  const notify = mode === "create" ? notifySetup(directory) : undefined;
+  const notify = notifySetup(directory);
+  const notifyFd = preserved.next + 2;
   const plan = compileOci({
     id,
     mode,
@@ -96,6 +97,7 @@ export async function prepareContainer({
     consoleSocket: options.consoleSocket,
     pidfdSocket: options.pidfdSocket,
     preserved: preserved.count,
+    ...(notify !== undefined && mode === "detach" && { started: waitInPlace(globals, id, notifyFd) }),
     failed: explainWith(globals, [mode === "create" ? "create" : "run", String(output)]),
   });
   const saved: Saved = {
@@ -117,11 +119,16 @@ export async function prepareContainer({
     saved,
     lock,
     output: spec.hooks === undefined ? undefined : output,
-    hasNotify: notify !== undefined,
+    notify: notify && notifyFd,
     sharesEnvironment: hooks.some((hook) => hook !== undefined && hook !== null && hook.env === undefined),
     asksMore: asksMore(spec) || options.noPivot,
     warnings,
   };
+}
+
+/** What a run that leaves the container behind becomes, as its caller waits for it. */
+function waitInPlace(globals: Globals, id: string, fd: number): { argv: string[]; env: string[] } {
+  return { argv: waiterOf(globals, id, fd), env: [`NOTIFY_SOCKET=${process.env["NOTIFY_SOCKET"]}`] };
 }
 
 function asksMore({ linux: { netDevices = {}, sysctl = {}, namespaces } }: Spec): boolean {

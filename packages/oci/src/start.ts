@@ -12,22 +12,25 @@ const REPORT_BYTES = 16;
 /** Lets a created container run its command. @throws {BoxError} `not-created`; why the command could not be executed. */
 export async function startContainer(globals: Globals, id: string): Promise<void> {
   const container = getContainer(globals, id);
+  using notify = await startLocked(globals, container);
+  // Others may have the container while it makes itself ready, which it need never be.
+  const running = notify && openProcess(container);
+  if (notify === undefined || running === undefined) return;
+  using until = running.pidfd;
+  passOnReady(notify, { until, mainPid: running.pid });
+}
+
+/** @returns The socket at which it says that it is ready, if somebody waits for that. */
+async function startLocked(globals: Globals, container: Container): Promise<Fd | undefined> {
   using _lock = waitLock(container);
   using fifo = openFifo(container);
-  using notify = openNotify(container);
+  const notify = openNotify(container);
   release(fifo);
   const report = readReport(container);
   attempt("unlinkat", AT.FDCWD, cstr(`${container.directory}/${FIFO}`), 0);
   if (report !== undefined) throw explainHeld(container, report);
   await runPoststart(globals, container);
-  if (notify !== undefined) waitReady(container, notify);
-}
-
-function waitReady(container: Container, notify: Fd): void {
-  const process = openProcess(container);
-  if (process === undefined) return;
-  using pidfd = process.pidfd;
-  passOnReady(notify, { pidfd, pid: process.pid });
+  return notify;
 }
 
 /** The fifo's other end: it can be opened only while the process waits there. */

@@ -48,6 +48,8 @@ export interface OciContext extends Announcement {
   readonly consoleSocket: string | undefined;
   /** Descriptors from 3 on that PID 1 inherits. */
   readonly preserved: number;
+  /** Of `detach`: what the process that leaves becomes once the container runs, if anything. */
+  readonly started?: { readonly argv: readonly string[]; readonly env: readonly string[] };
   /** argv of what explains a failure; three numbers and the plan's descriptor follow it. */
   readonly failed: readonly string[];
 }
@@ -200,6 +202,11 @@ function compileParent(build: Build, context: OciContext, registers: Registers, 
       status: "running",
       pid,
     });
+  }
+  const { started } = context;
+  if (started !== undefined) {
+    const path = plan.strings(started.argv.slice(0, 1));
+    plan.started.builtin("exec", path, plan.strings(started.argv), plan.strings(started.env)).tag(TAG.STATE);
   }
   recordReady(build, directory);
   announce(build, context, pid);
