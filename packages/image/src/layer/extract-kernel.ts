@@ -98,7 +98,7 @@ export function setMtime(fd: number, name: string | undefined, seconds: number, 
   // struct timespec[2]
   const high = Math.floor(seconds / 2 ** 32);
   const low = seconds - high * 2 ** 32;
-  for (const at of [RESULT, RESULT + 16]) {
+  for (let at = RESULT; at < RESULT + 32; at += 16) {
     words.setUint32(at, low, true);
     words.setInt32(at + 4, high, true);
     words.setUint32(at + 8, nanoseconds, true);

@@ -1,3 +1,4 @@
+import { noFTL } from "bun:jsc";
 import { closeSync, openSync } from "node:fs";
 import { AT, addressOf, attempt, BoxError, ERRNO, O, S_IF, SysError } from "@bantubox/ffi";
 import type { TarEntry, TarSink } from "../tar/tar.ts";
@@ -485,3 +486,6 @@ function noSource(entry: TarEntry, where: string): BoxError {
 function short(name: string): string {
   return name.length > 200 ? `${quote(name.slice(0, 200))}…` : quote(name);
 }
+
+// See tar-header.ts.
+noFTL(Extractor.prototype.begin);

@@ -1,4 +1,4 @@
-import { BLOCK, number } from "./tar-header.ts";
+import { number } from "./tar-header.ts";
 import { type PaxRecords, paxInteger } from "./tar-pax.ts";
 
 /** Where a sparse file's data lies: offset and length by turns, in ascending order. */
@@ -29,9 +29,8 @@ export function mapOfRecords(records: PaxRecords): SparseMap | undefined {
 }
 
 /** Takes in the entries of a GNU header (four at 386) or of an extension block (21 at 0). Whether another block follows. */
-export function readOldMap(map: SparseMap, block: Buffer, at: number, isExtension: boolean): boolean {
-  const first = isExtension ? at : at + 386;
-  const count = isExtension ? 21 : 4;
+export function readOldMap(map: SparseMap, block: Buffer, kind: "header" | "extension"): boolean {
+  const [first, count] = kind === "header" ? [386, 4] : [0, 21];
   for (let i = 0; i < count; i++) {
     const entry = first + i * 24;
     if (block[entry] === 0) break;
@@ -47,9 +46,8 @@ export class SparseMapText {
   #digits = "";
 
   /** @returns Whether the map is complete; `undefined` when it is malformed. */
-  push(block: Buffer, at: number): boolean | undefined {
-    for (let i = at; i < at + BLOCK; i++) {
-      const byte = block[i] as number;
+  push(block: Buffer): boolean | undefined {
+    for (const byte of block) {
       if (byte !== 0x0a) {
         this.#digits += String.fromCharCode(byte);
         if (this.#digits.length > 20) return undefined;

@@ -1,4 +1,5 @@
-import { BLOCK, number, parseHeader, type RawHeader, tarError } from "./tar-header.ts";
+import { noFTL } from "bun:jsc";
+import { BLOCK, number, parseHeader, type RawHeader, TarBlock, tarError } from "./tar-header.ts";
 import { MAX_NAME, type PaxRecords, parsePax, paxInteger, paxTime } from "./tar-pax.ts";
 import { isValidMap, mapOfRecords, readOldMap, type SparseMap, SparseMapText, sparseFormat } from "./tar-sparse.ts";
 
@@ -66,9 +67,9 @@ export class TarReader {
   #offset = 0;
   /** Padding that is still to be passed over. */
   #skip = 0;
-  /** Collects a block that spans chunks. */
-  readonly #carry = Buffer.alloc(BLOCK);
-  #carried = 0;
+  /** The header, or the part of a map, that is being read. */
+  readonly #block = new TarBlock();
+  #blockFilled = 0;
   #sawZeroBlock = false;
 
   /** Grows to what extended headers need, and is used again. */
@@ -125,18 +126,12 @@ export class TarReader {
         this.#offset += count;
         at += count;
         if (this.#metaFilled === this.#metaSize) this.#endMeta();
-      } else if (this.#carried === 0 && left >= BLOCK) {
-        this.#block(chunk, at);
-        at += BLOCK;
       } else {
-        const count = Math.min(left, BLOCK - this.#carried);
-        chunk.copy(this.#carry, this.#carried, at, at + count);
-        this.#carried += count;
+        const count = Math.min(left, BLOCK - this.#blockFilled);
+        chunk.copy(this.#block.bytes, this.#blockFilled, at, at + count);
+        this.#blockFilled += count;
         at += count;
-        if (this.#carried === BLOCK) {
-          this.#carried = 0;
-          this.#block(this.#carry, 0);
-        }
+        if (this.#blockFilled === BLOCK) this.#endBlock();
       }
     }
   }
@@ -150,8 +145,9 @@ export class TarReader {
    */
   finish(endMarker: "required" | "optional"): void {
     if (this.#state === "end") return;
-    const isBetween = this.#state === "header" && this.#carried === 0 && this.#skip === 0 && !this.#hasPendingMeta();
-    if (!isBetween) throw tarError(this.#offset + this.#carried, "it ends within an entry");
+    const isBetween =
+      this.#state === "header" && this.#blockFilled === 0 && this.#skip === 0 && !this.#hasPendingMeta();
+    if (!isBetween) throw tarError(this.#offset + this.#blockFilled, "it ends within an entry");
     if (endMarker === "required") throw tarError(this.#offset, "it ends without the archive's end marker");
   }
 
@@ -159,23 +155,25 @@ export class TarReader {
     return this.#pax !== undefined || this.#longName !== "" || this.#longLink !== "";
   }
 
-  #block(block: Buffer, at: number): void {
+  #endBlock(): void {
+    const block = this.#block.bytes;
     const offset = this.#offset;
     this.#offset += BLOCK;
+    this.#blockFilled = 0;
     switch (this.#state) {
       case "header":
-        this.#header(block, at, offset);
+        this.#header(offset);
         return;
       case "old-map": {
         const map = this.#map as SparseMap;
         if (map.length > MAX_META_BYTES / 12) throw tarError(offset, "a sparse file's map is too long");
-        if (!readOldMap(map, block, at, true)) this.#beginEntry(offset);
+        if (!readOldMap(map, block, "extension")) this.#beginEntry(offset);
         return;
       }
       default: {
         const mapText = this.#mapText as SparseMapText;
         this.#physical -= BLOCK;
-        const isComplete = mapText.push(block, at);
+        const isComplete = mapText.push(block);
         if (isComplete === undefined || this.#physical < 0 || mapText.map.length > MAX_META_BYTES / 12) {
           throw tarError(offset, "a sparse file's map is malformed");
         }
@@ -188,8 +186,8 @@ export class TarReader {
     }
   }
 
-  #header(block: Buffer, at: number, offset: number): void {
-    const raw = parseHeader(block, at, offset);
+  #header(offset: number): void {
+    const raw = parseHeader(this.#block, offset);
     if (raw === undefined) {
       if (this.#hasPendingMeta()) throw tarError(offset, "an extended header has no entry behind it");
       if (this.#sawZeroBlock) this.#state = "end";
@@ -224,8 +222,8 @@ export class TarReader {
       if (!raw.isGnu) throw tarError(offset, "a sparse file has no GNU header");
       this.#map = [];
       // The real size stands in the header; the size field counts what is stored.
-      raw.size = parseRealSize(block, at, offset);
-      if (readOldMap(this.#map, block, at, false)) {
+      raw.size = parseRealSize(this.#block.bytes, offset);
+      if (readOldMap(this.#map, this.#block.bytes, "header")) {
         this.#state = "old-map";
         return;
       }
@@ -289,23 +287,7 @@ export class TarReader {
         throw tarError(offset, "a sparse file's map does not fit its data");
       }
     }
-    const time = mtimeOf(raw, this.#pax, offset);
-    const entry: TarEntry = {
-      type: TYPES[raw.type] ?? "unsupported",
-      letter: raw.type,
-      name: raw.name,
-      linkname: raw.linkname,
-      size: hasData(raw.type) ? raw.size : 0,
-      mode: raw.mode,
-      uid: raw.uid,
-      gid: raw.gid,
-      mtime: time.seconds,
-      mtimeNs: time.nanoseconds,
-      devMajor: raw.devMajor,
-      devMinor: raw.devMinor,
-      xattrs: this.#pax === undefined ? undefined : xattrsOf(this.#pax),
-      isSparse: map !== undefined,
-    };
+    const entry = entryOf(raw, this.#pax, map !== undefined, offset);
     this.#forgetMeta();
     this.#sink.begin(entry);
     this.#fragment = 0;
@@ -340,6 +322,26 @@ export class TarReader {
     this.#state = "header";
     this.#sink.end();
   }
+}
+
+function entryOf(raw: RawHeader, pax: PaxRecords | undefined, isSparse: boolean, offset: number): TarEntry {
+  const time = mtimeOf(raw, pax, offset);
+  return {
+    type: TYPES[raw.type] ?? "unsupported",
+    letter: raw.type,
+    name: raw.name,
+    linkname: raw.linkname,
+    size: hasData(raw.type) ? raw.size : 0,
+    mode: raw.mode,
+    uid: raw.uid,
+    gid: raw.gid,
+    mtime: time.seconds,
+    mtimeNs: time.nanoseconds,
+    devMajor: raw.devMajor,
+    devMinor: raw.devMinor,
+    xattrs: pax === undefined ? undefined : xattrsOf(pax),
+    isSparse,
+  };
 }
 
 function padding(size: number): number {
@@ -384,11 +386,12 @@ function mtimeOf(
   pax: PaxRecords | undefined,
   offset: number,
 ): { seconds: number; nanoseconds: number } {
+  if (pax === undefined) return { seconds: raw.mtime, nanoseconds: 0 };
   for (const key of ["atime", "ctime"]) {
-    const value = pax?.get(key);
+    const value = pax.get(key);
     if (value && Number.isNaN(paxTime(value).seconds)) throw tarError(offset, `an extended header's ${key} is no time`);
   }
-  const value = pax?.get("mtime");
+  const value = pax.get("mtime");
   if (!value) return { seconds: raw.mtime, nanoseconds: 0 };
   const time = paxTime(value);
   if (Number.isNaN(time.seconds)) throw tarError(offset, "an extended header's mtime is no time");
@@ -407,8 +410,12 @@ function xattrsOf(pax: PaxRecords): ReadonlyMap<string, string> | undefined {
   return xattrs;
 }
 
-function parseRealSize(block: Buffer, at: number, offset: number): number {
-  const size = number(block, at + 483, 12);
+function parseRealSize(block: Buffer, offset: number): number {
+  const size = number(block, 483, 12);
   if (Number.isNaN(size)) throw tarError(offset, "a sparse file has no proper size");
   return size;
 }
+
+// See tar-header.ts.
+noFTL(TarReader.prototype.push);
+noFTL(entryOf);
