@@ -1,14 +1,13 @@
 /** The README's second command: everything that tests need, then all tests, and one line that sums them up. */
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
-import { must, ROOT, run, say } from "./step.ts";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { must, run, say } from "./step.ts";
+import { count, reporter, reportFile, sentence, type Tally } from "./tally.ts";
+import { hasVm, NO_VM, runInVm, testPackages } from "./vm.ts";
 
-/** Boots a machine with pure cgroup v2 and AppArmor, and runs a command there; not part of this repository. */
-const VM = join(ROOT, "../shared/tools/run-in-vm");
 /** What is run in that machine, which is ten times slower. */
 const IN_VM = ["./packages/cgroup", "./test/apparmor.test.ts", "./test/isolation.test.ts"];
 
-const total = { passed: 0, failed: 0, skipped: 0 };
+const total: Tally = { passed: 0, failed: 0, skipped: 0 };
 
 say("Looking for the Debian packages that the tests need");
 installPackages();
@@ -32,13 +31,11 @@ say("A selection on pure cgroup v2 with AppArmor, in a virtual machine");
 testInVm();
 
 say("All tests");
-console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+console.log(sentence(total));
 process.exit(total.failed === 0 ? 0 : 1);
 
 function installPackages(): void {
-  const wanted = readFileSync(join(import.meta.dir, "test-packages.txt"), "utf8")
-    .split("\n")
-    .filter((line) => line !== "" && !line.startsWith("#"));
+  const wanted = testPackages();
   if (Bun.which("dpkg-query") === null) {
     console.log(`This is no Debian: the tests need what it calls ${wanted.join(" ")}`);
     return;
@@ -74,46 +71,17 @@ function forbidServices(): Disposable {
 /** Runs test files and adds up what became of them. */
 function test(name: string, args: readonly string[]): void {
   const report = reportFile(name);
-  count(report, run(["bun", "test", ...reporter(report), ...args]));
+  count(total, report, run(["bun", "test", ...reporter(report), ...args]));
 }
 
 function testInVm(): void {
-  if (!existsSync(VM)) {
-    console.log(`skipped: there is no ${basename(VM)} in shared/tools beside this checkout`);
+  if (!hasVm()) {
+    console.log(`skipped: ${NO_VM}`);
     total.skipped++;
     return;
   }
   const report = reportFile("vm");
-  // Bun is called anything under npx, and the machine has none of its own, or another.
-  const script = 'mkdir /tmp/bin && ln -s "$0" /tmp/bin/bun && PATH=/tmp/bin:$PATH exec bun test "$@"';
-  const command = [...reporter(report), "--isolate", "--timeout", "60000", ...IN_VM];
-  const status = run([VM, "sh", "-c", script, process.execPath, ...command], {
-    BB_VM_SHARE: `${ROOT}:${dirname(process.execPath)}`,
-    BB_VM_THREAD: process.env["BB_VM_THREAD"] ?? "single",
-    BB_VM_TIMEOUT: process.env["BB_VM_TIMEOUT"] ?? "600",
-  });
-  count(report, status);
-}
-
-function reportFile(name: string): string {
-  const directory = join(ROOT, "dist/reports");
-  mkdirSync(directory, { recursive: true });
-  const file = join(directory, `${name}.xml`);
-  rmSync(file, { force: true });
-  return file;
-}
-
-function reporter(file: string): string[] {
-  return ["--reporter=junit", `--reporter-outfile=${file}`];
-}
-
-/** Adds a JUnit report to the total; one that is missing, or that does not own up to its failure, is a failure. */
-function count(file: string, status: number): void {
-  const head = existsSync(file) ? (/<testsuites [^>]*>/.exec(readFileSync(file, "utf8"))?.[0] ?? "") : "";
-  const number = (name: string): number => Number(new RegExp(` ${name}="(\\d+)"`).exec(head)?.[1] ?? 0);
-  const skipped = number("skipped");
-  const failed = Math.max(number("failures"), status === 0 && head !== "" ? 0 : 1);
-  total.skipped += skipped;
-  total.failed += failed;
-  total.passed += Math.max(number("tests") - number("failures") - skipped, 0);
+  const command = ["bun", "test", ...reporter(report), "--isolate", "--timeout", "60000", ...IN_VM];
+  const status = runInVm(command, { BB_VM_TIMEOUT: process.env["BB_VM_TIMEOUT"] ?? "600" });
+  count(total, report, status);
 }

@@ -18,7 +18,8 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { busyboxRoot, newStore, type Result, run, type Store, until } from "./harness.ts";
+import { busyboxRoot, missing, newStore, type Result, run, type Store, until } from "./harness.ts";
+import { patience } from "./patience.ts";
 
 let image: string;
 let base: string;
@@ -308,11 +309,16 @@ describe("a container that does not run", () => {
     await store.ok(["cp", file, "box:/vol/f"]);
   });
 
-  test("of this machine's own root has nothing left", async () => {
-    await using store = await newStore();
-    await store.ok(["create", "--name", "box", "--network", "none", "host", "true"]);
-    expect((await store.bb(["cp", "box:/etc/hostname", directory()])).stderr).toContain("its files are gone");
-  });
+  // Only there is its writable layer in memory: overlay takes no upper directory that lies in the lower one.
+  const isElsewhere = statSync(tmpdir()).dev !== statSync("/").dev;
+  test.skipIf(missing("stores are not on the file system of /", isElsewhere))(
+    "of this machine's own root has nothing left",
+    async () => {
+      await using store = await newStore();
+      await store.ok(["create", "--name", "box", "--network", "none", "host", "true"]);
+      expect((await store.bb(["cp", "box:/etc/hostname", directory()])).stderr).toContain("its files are gone");
+    },
+  );
 });
 
 describe("hostile containers", () => {
@@ -406,7 +412,7 @@ describe("hostile containers", () => {
     const started = performance.now();
     const { code } = await store.bb(["cp", "box:/src", target]);
     expect(code).toBe(0);
-    expect(performance.now() - started).toBeLessThan(15_000);
+    expect(performance.now() - started).toBeLessThan(patience(15_000));
     expect(lstatSync(join(target, "src/fifo")).isFIFO()).toBe(true);
     expect(statSync(join(target, "src/huge")).size).toBe(1_000_000_000_004);
     expect(statSync(join(target, "src/huge")).blocks).toBeLessThan(10_000);

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { patience } from "./patience.ts";
 
 export interface Registry extends AsyncDisposable {
   /** `127.0.0.1:PORT` */
@@ -32,7 +33,7 @@ log: { level: error }
     stdio: ["ignore", "ignore", "ignore"],
   });
   const host = `127.0.0.1:${port}`;
-  const deadline = performance.now() + 10_000;
+  const deadline = performance.now() + patience(10_000);
   while (!(await answers(`${tls === undefined ? "http" : "https"}://${host}/v2/`))) {
     if (performance.now() > deadline) throw new Error("docker-registry does not answer");
     await Bun.sleep(20);

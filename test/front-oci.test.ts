@@ -17,6 +17,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { busyboxRoot, missing, PROJECT, type Result, run, until } from "./harness.ts";
+import { patience } from "./patience.ts";
 
 const BB_OCI = process.env["BB_OCI"] ?? join(PROJECT, "dist/bb-oci");
 const cannotTrace = missing("strace is not installed", Bun.which("strace") === null);
@@ -216,7 +217,7 @@ describe.skipIf(cannotTrace)("the front of bb-oci", () => {
       expect([created.byFront, created.code, created.stderr]).toEqual([i > 0, 0, ""]);
       const state = JSON.parse((await oci(["state", id])).stdout);
       expect(state).toMatchObject({ id, bundle: path, status: "created", pid: Number(readFileSync(pidFile, "utf8")) });
-      expect(Math.abs(Date.parse(state.created) - Date.now())).toBeLessThan(60_000);
+      expect(Math.abs(Date.parse(state.created) - Date.now())).toBeLessThan(patience(60_000));
       expect(state.annotations).toEqual({ "org.example.container": id });
       made.push(id);
     }

@@ -7,6 +7,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSyn
 import { copyFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import { patience } from "./patience.ts";
 
 export const PROJECT = join(import.meta.dir, "..");
 export const BB = process.env["BB"] ?? join(PROJECT, "dist/bb");
@@ -21,7 +22,7 @@ export interface BbOptions {
   readonly stdin?: string | undefined;
   readonly env?: Record<string, string> | undefined;
   readonly cwd?: string | undefined;
-  /** Give up (and kill it) after so long. */
+  /** Give up (and kill it) after so long; BB_PATIENCE makes it longer. */
   readonly timeoutMs?: number;
 }
 
@@ -91,7 +92,7 @@ export async function run(
     stdin: stdin === undefined ? "ignore" : new TextEncoder().encode(stdin),
     stdout: "pipe",
     stderr: "pipe",
-    timeout: timeoutMs,
+    timeout: patience(timeoutMs),
     ...(env === undefined ? {} : { env: { ...process.env, ...env } }),
     ...(cwd === undefined ? {} : { cwd }),
   });
@@ -137,13 +138,13 @@ function readText(path: string): string {
   }
 }
 
-/** Waits until `check` gives something. @throws {Error} After `timeoutMs`. */
+/** Waits until `check` gives something. @throws {Error} After `timeoutMs`, which BB_PATIENCE makes longer. */
 export async function until<T>(what: string, check: () => T | Promise<T>, timeoutMs = 10_000): Promise<NonNullable<T>> {
-  const deadline = performance.now() + timeoutMs;
+  const deadline = performance.now() + patience(timeoutMs);
   for (;;) {
     const value = await check();
     if (value) return value;
-    if (performance.now() > deadline) throw new Error(`Waited ${timeoutMs} ms for: ${what}`);
+    if (performance.now() > deadline) throw new Error(`Waited ${patience(timeoutMs)} ms for: ${what}`);
     await Bun.sleep(20);
   }
 }
