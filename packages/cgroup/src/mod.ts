@@ -10,7 +10,7 @@ export {
   type Hierarchy,
   parseMountinfo,
 } from "./hierarchy.ts";
-export { groupPath } from "./path.ts";
+export { groupPath, systemdGroup } from "./path.ts";
 export { type CgroupPlan, hasSwapLimit, planCgroup, planUpdate } from "./plan.ts";
 export { killCgroup, listProcesses } from "./processes.ts";
 export type { CpuResources, HugepageLimit, LinuxResources, MemoryResources } from "./resources.ts";
@@ -23,4 +23,5 @@ export {
   readOomKills,
   readStats,
 } from "./stats.ts";
+export { limitScope, planScope, type Scope, startScope, stopScope } from "./systemd/scope.ts";
 export { attachDeviceProgram } from "./v2/devices.ts";

@@ -54,14 +54,19 @@ function isPlainName(name: string): boolean {
  * @throws {BoxError} `invalid-cgroup-path`
  */
 export function groupPath(cgroupsPath: string | undefined, id: string, isSystemd: boolean): string {
-  if (isSystemd) return systemdPath(cgroupsPath || `:runtime:${id}`);
+  if (isSystemd) return systemdGroup(cgroupsPath, id).path;
   const parts = (cgroupsPath || id).split("/").filter((part) => part !== "" && part !== ".");
   const path = parts.join("/");
   pathParts(path);
   return path;
 }
 
-function systemdPath(text: string): string {
+/** The scope that `cgroupsPath` names, the slice that it lies in, and the path of its group. @throws {BoxError} As `groupPath`. */
+export function systemdGroup(
+  cgroupsPath: string | undefined,
+  id: string,
+): { unit: string; slice: string; path: string } {
+  const text = cgroupsPath || `:runtime:${id}`;
   const [slice = "", prefix = "", name = "", ...rest] = text.split(":");
   const isSlice = slice === "" || slice === "-.slice" || /^[^/-][^/]*\.slice$/.test(slice);
   if (!isSlice || name === "" || `${prefix}${name}`.includes("/") || rest.length > 0 || slice.includes("--")) {
@@ -72,9 +77,10 @@ function systemdPath(text: string): string {
     );
   }
   const unit = name.endsWith(".slice") ? name : `${prefix === "" ? "" : `${prefix}-`}${name}.scope`;
-  const path = [...sliceParts(slice === "" ? "system.slice" : slice), unit].join("/");
+  const parent = slice === "" ? "system.slice" : slice;
+  const path = [...sliceParts(parent), unit].join("/");
   pathParts(path);
-  return path;
+  return { unit, slice: parent, path };
 }
 
 /** `a-b.slice` → `a.slice/a-b.slice`; the root slice is the top itself. */

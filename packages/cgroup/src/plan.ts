@@ -72,11 +72,17 @@ interface Update {
 /**
  * Decides how to make the group `path` and hold it to `resources`. Makes nothing yet.
  *
+ * @param options.isGiven Somebody else makes v2's directory, hands its controllers down, and removes it: systemd.
  * @param path Relative, such as `bantubox/<id>`: where the caller's own group is does not matter.
  * @throws {BoxError} `cgroup-unavailable` for a limit that this host cannot give, `invalid-resources` for
  * one that no host could, `invalid-cgroup-path`.
  */
-export function planCgroup(host: CgroupHost, path: string, resources: LinuxResources): CgroupPlan {
+export function planCgroup(
+  host: CgroupHost,
+  path: string,
+  resources: LinuxResources,
+  { isGiven = false }: { readonly isGiven?: boolean } = {},
+): CgroupPlan {
   const parts = pathParts(path);
   const draft: Draft = { host, path, writes: [], needed: new Map() };
   const cpuset = host.controllers.get("cpuset");
@@ -84,13 +90,14 @@ export function planCgroup(host: CgroupHost, path: string, resources: LinuxResou
   if (cpuset?.version === 1) draft.writes.unshift(...fillCpuset(cpuset.mount, parts, resources.cpu ?? {}));
   const deviceProgram = addDevices(draft, resources.devices ?? []);
   // A controller's files appear when its parent hands it down: first of all, then.
-  draft.writes.unshift(...enableControllers(draft, parts));
+  if (!isGiven) draft.writes.unshift(...enableControllers(draft, parts));
 
   const directories: string[] = [];
-  for (const { mount } of host.hierarchies) for (const part of parts) directories.push(`${mount}/${part}`);
-  const remove = groupDirs(host, path);
+  const ours = isGiven ? host.hierarchies.filter(({ version }) => version === 1) : host.hierarchies;
+  for (const { mount } of ours) for (const part of parts) directories.push(`${mount}/${part}`);
+  const groups = groupDirs(host, path);
   // v2 first: killing the group there reaches whoever is anywhere.
-  const joined = host.unified === undefined ? remove : [`${host.unified}/${path}`, ...remove];
+  const joined = host.unified === undefined ? groups : [`${host.unified}/${path}`, ...groups];
   return {
     path,
     directories,
@@ -98,7 +105,7 @@ export function planCgroup(host: CgroupHost, path: string, resources: LinuxResou
     joins: [...new Set(joined)].map((dir) => joinFile(host, dir)),
     intoDirectory: host.unified && `${host.unified}/${path}`,
     deviceProgram,
-    remove,
+    remove: isGiven ? ours.map(({ mount }) => `${mount}/${path}`) : groups,
     oomEvents: oomEventsFile(host, path),
   };
 }

@@ -32,6 +32,8 @@ export interface Saved {
   readonly annotations?: Readonly<Record<string, string>> | undefined;
   /** Relative path of its groups. */
   readonly cgroup: string;
+  /** The unit of systemd's that made it, where one did. */
+  readonly unit?: string;
   /** It has a PID namespace of its own: its processes end with its first. */
   readonly ownsPids: boolean;
   readonly hasHooks: boolean;

@@ -1,16 +1,18 @@
 import type { CgroupHost, CgroupPlan, Hierarchy } from "@bantubox/cgroup";
-import { BoxError, existsSync } from "@bantubox/ffi";
+import { BoxError, existsSync, readIfThere } from "@bantubox/ffi";
 
 /**
  * The groups that another process of a container joins: the container's, or one below it.
  *
  * @param cgroup The container's own, relative to each hierarchy's top.
+ * @param pid Of its first process.
  * @param given Of `--cgroup`: a path below it, for all controllers or, as in `cpu,memory:sub`, for some of v1's.
  * @throws {BoxError} `bad-cgroup`
  */
 export function execGroups(
   host: CgroupHost,
   cgroup: string,
+  pid: number | undefined,
   given: readonly string[] = [],
 ): Pick<CgroupPlan, "joins" | "intoDirectory"> {
   const below = new Map<string, string>();
@@ -24,9 +26,10 @@ export function execGroups(
       below.set(controller, path);
     }
   }
-  const directoryOf = ({ mount, controllers }: Pick<Hierarchy, "mount" | "controllers">): string => {
+  const directoryOf = ({ version, mount, controllers }: Hierarchy): string => {
     const own = controllers.map((name) => below.get(name)).find((path) => path !== undefined);
-    const directory = `${mount}/${cgroup}${own ?? below.get("") ?? ""}`;
+    const group = version === 2 && given.length === 0 ? innerGroup(mount, cgroup, pid) : cgroup;
+    const directory = `${mount}/${group}${own ?? below.get("") ?? ""}`;
     if (existsSync(directory)) return directory;
     throw new BoxError(
       "bad-cgroup",
@@ -40,6 +43,16 @@ export function execGroups(
   });
   const unified = host.hierarchies.find(({ version }) => version === 2);
   return { joins, intoDirectory: unified && directoryOf(unified) };
+}
+
+/**
+ * v2's group for another process: where the container hands controllers on to groups of its own, as a systemd in it
+ * does, no process may be in the topmost any more, and the first one's is the place.
+ */
+function innerGroup(mount: string, cgroup: string, pid: number | undefined): string {
+  if (pid === undefined || !readIfThere(`${mount}/${cgroup}/cgroup.subtree_control`)?.trim()) return cgroup;
+  const [, group] = /^0::\/(.*)$/m.exec(readIfThere(`/proc/${pid}/cgroup`) ?? "") ?? [];
+  return group?.startsWith(`${cgroup}/`) ? group : cgroup;
 }
 
 /** With a slash in front, or nothing. */

@@ -79,7 +79,8 @@ export async function makeContainer(globals: Globals, options: MakeOptions): Pro
   for (const warning of made.warnings) log(globals, "warning", warning);
   checkCgroup(globals, made.saved.cgroup);
   debugPlan(globals, "make", made.plan);
-  if (recording !== undefined && made.notify === undefined)
+  // The front asks nobody, systemd neither.
+  if (recording !== undefined && made.notify === undefined && made.scope === undefined)
     await (await import("./remember.ts")).rememberMake(request, made, recording);
 
   using lock = makeDirectory(globals, made.directory);
@@ -88,6 +89,7 @@ export async function makeContainer(globals: Globals, options: MakeOptions): Pro
     if (made.notify !== undefined) openNotifyFor(globals, options, made.directory, made.notify);
     if (made.output !== undefined) passOutput(made.output);
     passAs(lock, made.lock);
+    if (made.scope !== undefined) await (await import("./seed.ts")).makeScope(made.scope);
     return await becomePlan(made.plan);
   } catch (error) {
     nodeFs().rmSync(made.directory, { recursive: true, force: true });

@@ -66,7 +66,7 @@ export async function prepareExec(request: ExecRequest): Promise<PreparedExec> {
     spec,
     process: { ...process, env: [...process.env, ...preserved.environment] },
     pidfd: preserved.next,
-    cgroup: execGroups(cgroupHost(), saved.cgroup, options.cgroup),
+    cgroup: execGroups(cgroupHost(), saved.cgroup, request.now.pid, options.cgroup),
     stdio: checkStdio(options, process.terminal === true),
     filter: spec.linux.seccomp && (await compileProfile(spec.linux.seccomp)),
     container: containerOf(spec, request),

@@ -1,4 +1,4 @@
-import { groupPath, planCgroup } from "@bantubox/cgroup";
+import { groupPath, planCgroup, planScope, type Scope, systemdGroup } from "@bantubox/cgroup";
 import type { Spec } from "@bantubox/core/runtime";
 import { BoxError } from "@bantubox/ffi";
 import { cgroupHost } from "./cgroup-host.ts";
@@ -43,6 +43,8 @@ export interface MadeContainer {
   readonly output: number | undefined;
   /** It has a socket of its own to say that it is ready; by which number the plan of a `detach` knows it. */
   readonly notify: number | undefined;
+  /** What systemd makes before, and by which number the plan knows what keeps its seed alive. */
+  readonly scope: (Scope & { readonly seed: number }) | undefined;
   /** A hook has the environment of this process. */
   readonly sharesEnvironment: boolean;
   /** It was made of something that nobody writes down: the host's links or mounts, or whose network a namespace is. */
@@ -70,11 +72,13 @@ export async function prepareContainer({
   const output = preserved.next + 1;
   const host = cgroupHost();
   const resources = { ...spec.linux.resources, devices: settleDeviceRules(spec.linux.resources?.devices) };
-  const cgroup = planCgroup(
-    host,
-    groupPath(spec.linux.cgroupsPath, id, globals.values["systemd-cgroup"] === true),
-    resources,
-  );
+  const isGiven = globals.values["systemd-cgroup"] === true;
+  const { annotations } = spec;
+  const { cgroupsPath } = spec.linux;
+  const cgroup = planCgroup(host, groupPath(cgroupsPath, id, isGiven), resources, { isGiven });
+  const scope = isGiven
+    ? { ...planScope(systemdGroup(cgroupsPath, id), { id, resources, annotations }), seed: preserved.next + 3 }
+    : undefined;
   const notify = notifySetup(directory);
   const notifyFd = preserved.next + 2;
   const plan = compileOci({
@@ -86,6 +90,7 @@ export async function prepareContainer({
     root: { kind: "bundle", path: spec.root.path },
     lockFd: lock,
     outputFd: spec.hooks === undefined ? undefined : output,
+    seedFd: scope?.seed,
     cgroupHost: host,
     cgroup,
     network: networkOf(spec),
@@ -107,8 +112,9 @@ export async function prepareContainer({
     rootfs: spec.root.path,
     created: "",
     owner: process.getuid?.() ?? 0,
-    annotations: spec.annotations,
+    annotations,
     cgroup: cgroup.path,
+    ...(scope && { unit: scope.unit }),
     ownsPids: spec.linux.namespaces.some(({ type, path }) => type === "pid" && path === undefined),
     hasHooks: spec.hooks !== undefined,
   };
@@ -120,6 +126,7 @@ export async function prepareContainer({
     lock,
     output: spec.hooks === undefined ? undefined : output,
     notify: notify && notifyFd,
+    scope,
     sharesEnvironment: hooks.some((hook) => hook !== undefined && hook !== null && hook.env === undefined),
     asksMore: asksMore(spec) || options.noPivot,
     warnings,

@@ -1,4 +1,4 @@
-import { killCgroup, removeCgroup } from "@bantubox/cgroup";
+import { killCgroup, removeCgroup, stopScope } from "@bantubox/cgroup";
 import { FIFO, RECORD } from "@bantubox/core/runtime/records";
 import { AT, allocate, attempt, BoxError, call, cstr, type Fd, nodeFs, SIGNALS } from "@bantubox/ffi";
 import { cgroupHost } from "./cgroup-host.ts";
@@ -34,6 +34,8 @@ export async function removeContainer(globals: Globals, container: Container, fo
   if (saved !== undefined) {
     // Without a PID namespace of its own nobody took the others along.
     if (!saved.ownsPids) killCgroup(cgroupHost(), saved.cgroup);
+    // It removes what is its own when the last has left; a group that it does not see vanish is a unit that stays.
+    if (saved.unit !== undefined) stopScope(saved.unit);
     removeCgroup(cgroupHost(), saved.cgroup);
   }
   const hooks = readHooks(container, "poststop");

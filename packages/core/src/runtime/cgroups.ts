@@ -7,6 +7,8 @@ const BPF_PROG_LOAD = 5;
 const BPF_PROG_ATTACH = 8;
 const BPF_PROG_TYPE_CGROUP_DEVICE = 15;
 const BPF_CGROUP_DEVICE = 6;
+/** Others, such as systemd, may have a program there too; a device has to pass all of them. */
+const BPF_F_ALLOW_MULTI = 2;
 /** Size of union bpf_attr as far as we fill it. */
 const LOAD_BYTES = 48;
 const ATTACH_BYTES = 16;
@@ -51,6 +53,7 @@ function attachDevicePolicy({ plan, scratch, tree }: Build, directory: string, p
   plan.pointer(load, 16, plan.text("MIT"));
   const attach = plan.space(ATTACH_BYTES);
   plan.write32(attach, 8, BPF_CGROUP_DEVICE);
+  plan.write32(attach, 12, BPF_F_ALLOW_MULTI);
   steps.sys("bpf", BPF_PROG_LOAD, load, LOAD_BYTES).into(scratch).tag(TAG.CGROUP);
   steps
     .sys("openat", AT.FDCWD, directory, O.RDONLY | O.DIRECTORY | O.CLOEXEC)

@@ -35,6 +35,8 @@ export interface OciContext extends Announcement {
   readonly keeps: boolean;
   /** Number of a descriptor of `directory` that holds its lock. */
   readonly lockFd: number;
+  /** Number of a descriptor that keeps the process alive for which a group was made: see seed.ts of bb-oci. */
+  readonly seedFd?: number | undefined;
   /** Where hooks print, for the error. */
   readonly outputFd: number | undefined;
   readonly cgroupHost: CgroupHost;
@@ -79,6 +81,8 @@ export function compileOci(context: OciContext): Uint8Array<ArrayBuffer> {
   const stays = mode === "foreground";
   const links = linksOf(spec);
   const hostSocket = openHostSocket(build, context.network, links);
+  // The container's own process takes the seed's place; it may wait for long, and must not hold on to the seed.
+  if (context.seedFd !== undefined) for (const steps of [plan.child, plan.parent]) steps.sys("close", context.seedFd);
   const { registers, pipes, listener } = prepare(build, context, stays ? stdio : undefined);
   const terminal = stays ? undefined : registers.console;
   compileChild(build, {

@@ -57,6 +57,11 @@ export function compileWrites(
   });
 }
 
+/** Compiles a process that does nothing, until nobody has the other end of its pipe open. */
+export function compileWait(fds: Pick<HoldContext, "reportFd" | "waitFd">): Uint8Array<ArrayBuffer> {
+  return compileWrites([], fds);
+}
+
 function addBind({ plan, root, scratch, tree }: Build, { source, destination, isFile, isReadOnly }: HeldBind): void {
   const steps = plan.prepare;
   steps

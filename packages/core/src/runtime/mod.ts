@@ -7,6 +7,7 @@ export { hostFacts } from "./config/host.ts";
 export { parseConfig, parseProcess, parseResources } from "./config/parse.ts";
 export { settleDeviceRules } from "./device-rules.ts";
 export { explainFailure, type StepFailure } from "./explain.ts";
+export { compileWait } from "./hold.ts";
 export { knownMountOptions } from "./mount-options.ts";
 export { networkOf } from "./network.ts";
 export { setAffinity, setScheduling } from "./scheduling.ts";

@@ -20,7 +20,7 @@ export default command({
       linux: {
         namespaces: ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
         capabilities: CAPABILITIES,
-        cgroup: { v1: true, v2: true, systemd: false, systemdUser: false, rdma: false },
+        cgroup: { v1: true, v2: true, systemd: true, systemdUser: false, rdma: false },
         seccomp: { enabled: true, ...seccomp, knownFlags: flags, supportedFlags: flags },
         apparmor: { enabled: hasAppArmor },
         selinux: { enabled: hasSelinux },

@@ -1,4 +1,4 @@
-import { type LinuxResources, updateCgroup } from "@bantubox/cgroup";
+import { type LinuxResources, limitScope, updateCgroup } from "@bantubox/cgroup";
 import { BoxError, readTextSync } from "@bantubox/ffi";
 import type { Values } from "../arguments.ts";
 import { cgroupHost } from "../cgroup-host.ts";
@@ -43,8 +43,12 @@ export default command({
     if (values["l3-cache-schema"] || values["mem-bw-schema"]) {
       throw new BoxError("no-rdt", "Cannot limit caches or memory bandwidth: Intel RDT is not supported");
     }
-    const resources = values.resources ? await readResources(values.resources) : fromFlags(values);
-    updateCgroup(cgroupHost(), container.saved.cgroup, withoutZeroes(resources));
+    const given = values.resources ? await readResources(values.resources) : fromFlags(values);
+    const resources = withoutZeroes(given);
+    const { cgroup, unit } = container.saved;
+    // First systemd, or its next word would be the old one; it knows less of them than the files.
+    if (unit !== undefined) limitScope(unit, resources);
+    updateCgroup(cgroupHost(), cgroup, resources);
     return 0;
   },
 });
