@@ -74,6 +74,22 @@ test("a process of exec has the container's environment, namespaces and groups, 
     await store.ok(["exec", "-e", "CHANGED=now", "-u", "user", "-w", "/home/user", "box", "sh", "-c", script]),
   ).toBe("yes now /home/user /home/user boxhost 1000:1000:1000 10 2000");
   expect(await store.ok(["exec", "-u", "12:34", "box", "id"])).toBe("uid=12 gid=34 groups=34");
+  // A home that somebody has named is everybody's.
+  await store.ok([
+    "run",
+    "-d",
+    "--name",
+    "home",
+    "--network",
+    "none",
+    "-e",
+    "HOME=/named",
+    await busyboxRoot(),
+    "sleep",
+    "1000",
+  ]);
+  expect(await store.ok(["exec", "-u", "user", "home", "sh", "-c", "echo $HOME"])).toBe("/named");
+  expect(await store.ok(["exec", "-u", "user", "-e", "HOME=/own", "home", "sh", "-c", "echo $HOME"])).toBe("/own");
   const links = "for n in cgroup ipc mnt net pid uts; do readlink /proc/$0/ns/$n; done; cat /proc/$0/cgroup";
   expect(await store.ok(["exec", "box", "sh", "-c", links, "self"])).toBe(
     await store.ok(["exec", "box", "sh", "-c", links, "1"]),

@@ -7,7 +7,11 @@ import { missing } from "./harness.ts";
 import { newRuntime, started } from "./oci-harness.ts";
 
 describe("exec", () => {
-  test.each([true, false])("has its calls answered by a listener (no_new_privs: %p)", async (noNewPrivileges) => {
+  test.each([
+    [true, true],
+    [false, true],
+    [false, false],
+  ])("has its calls answered by a listener (no_new_privs: %p, capabilities: %p)", async (noNewPrivileges, hasSome) => {
     await using runtime = newRuntime();
     if (missing("no python3 to play the listener", Bun.which("python3") === null)) return;
     const path = join(runtime.directory, "listener.sock");
@@ -16,6 +20,7 @@ describe("exec", () => {
     while (!existsSync(path)) await Bun.sleep(10);
     const { id, pid } = await started(runtime, ["sleep", "1000"], (config) => {
       config.process["noNewPrivileges"] = noNewPrivileges;
+      if (!hasSome) delete config.process["capabilities"];
       config.process.user = { uid: 7, gid: 8 };
       config.linux["seccomp"] = {
         defaultAction: "SCMP_ACT_ALLOW",

@@ -67,3 +67,59 @@ describe("without a HOME, a process has that of the container's /etc/passwd", ()
     expect(await runtime.ok(["exec", "-e", "HOME=/mine", id, "sh", "-c", "echo $HOME"])).toBe("/mine");
   });
 });
+
+describe("a process of exec", () => {
+  const STATUS = ["grep", "-E", "^(Cap(Prm|Eff|Bnd)|Max open)", "/proc/self/status", "/proc/self/limits"];
+
+  async function given(runtime: Runtime, process: object): Promise<string[]> {
+    const file = join(runtime.directory, "process.json");
+    writeFileSync(file, JSON.stringify({ cwd: "/", env: ["PATH=/bin"], ...process }));
+    return ["exec", "--process", file];
+  }
+
+  test("has what confines the container, where its file says nothing of that", async () => {
+    await using runtime = newRuntime();
+    const names = ["CAP_KILL"];
+    const { id } = await started(runtime, ["sleep", "1000"], ({ process }) => {
+      process["capabilities"] = { bounding: names, effective: names, permitted: names };
+      process["noNewPrivileges"] = false;
+      process["rlimits"] = [{ type: "RLIMIT_NOFILE", soft: 500, hard: 600 }];
+    });
+    const text = await runtime.ok([...(await given(runtime, { args: STATUS })), id]);
+    for (const set of ["Prm", "Eff", "Bnd"]) expect(text).toContain(`Cap${set}:\t0000000000000020`);
+    expect(text).toMatch(/Max open files +500 +600 /);
+    const none = await runtime.ok([...(await given(runtime, { args: STATUS, capabilities: {} })), id]);
+    for (const set of ["Prm", "Eff", "Bnd"]) expect(none).toContain(`Cap${set}:\t0000000000000000`);
+  });
+
+  test("has none of the capabilities that its container was not given", async () => {
+    await using runtime = newRuntime();
+    const { id } = await started(runtime, ["sleep", "1000"], ({ process }) => {
+      delete process["capabilities"];
+    });
+    for (const exec of [["exec"], await given(runtime, { args: STATUS })]) {
+      const words = exec.length === 1 ? STATUS : [];
+      expect(await runtime.ok([...exec, id, ...words])).toContain("CapBnd:\t0000000000000000");
+    }
+  });
+});
+
+test.each([false, true])(
+  "few descriptors are enough for a command, if not for what makes its container (users: %p)",
+  async (isMapped) => {
+    await using runtime = newRuntime();
+    const { id } = await started(
+      runtime,
+      ["sh", "-c", "ulimit -Sn; ulimit -Hn; exec sleep 1000"],
+      ({ process, linux }) => {
+        process["rlimits"] = [{ type: "RLIMIT_NOFILE", soft: 10, hard: 20 }];
+        if (!isMapped) return;
+        const map = [{ containerID: 0, hostID: 100_000, size: 65_536 }];
+        linux.namespaces.push({ type: "user" });
+        linux["uidMappings"] = map;
+        linux["gidMappings"] = map;
+      },
+    );
+    expect(await runtime.ok(["exec", id, "sh", "-c", "ulimit -Sn; ulimit -Hn"])).toBe("10\n20");
+  },
+);

@@ -166,6 +166,16 @@ describe("volumes", () => {
   });
 });
 
+test("a hostname may be what the kernel takes, but nothing that adds to /etc/hosts", async () => {
+  await using store = await newStore();
+  for (const name of ["my_host", "-x-", "UPPER.example"]) {
+    expect((await bb(store, "--hostname", name, root, "hostname")).stdout).toBe(`${name}\n`);
+  }
+  for (const name of ["two words", "line\nbreak", "a#b", "", "x".repeat(65)]) {
+    expect((await bb(store, "--hostname", name, root, "true")).code).toBe(125);
+  }
+});
+
 describe("users", () => {
   const ids = ["sh", "-c", "id -u; id -g; id -G; echo $HOME"];
 

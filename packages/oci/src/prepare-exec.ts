@@ -103,7 +103,7 @@ function checkStdio(
 async function processOf(spec: Spec, { options: values, args, process: text }: ExecRequest): Promise<Process> {
   const { parseProcess } = await import("@bantubox/core/runtime");
   if (text !== undefined) {
-    const process = parseProcess(text);
+    const process = parseProcess(text, spec.process);
     // Engines say it twice.
     return values.tty ? { ...process, terminal: true } : process;
   }
@@ -120,11 +120,11 @@ async function processOf(spec: Spec, { options: values, args, process: text }: E
     ...(apparmor && { apparmorProfile: apparmor }),
     ...(values["process-label"] && { selinuxLabel: values["process-label"] }),
     ...(values["no-new-privs"] !== undefined && { noNewPrivileges: values["no-new-privs"] }),
-    ...(own.capabilities && { capabilities: withCapabilities(own.capabilities, cap) }),
+    capabilities: withCapabilities(own.capabilities, cap),
   };
 }
 
-function withCapabilities(sets: NonNullable<Process["capabilities"]>, more: readonly string[]): typeof sets {
+function withCapabilities(sets: Process["capabilities"], more: readonly string[]): typeof sets {
   return {
     bounding: [...sets.bounding, ...more],
     effective: [...sets.effective, ...more],

@@ -15,6 +15,7 @@ import {
   mayBeFilteredLast,
   type SeccompFilter,
   setRlimits,
+  tightenFiles,
 } from "./identity.ts";
 import { PROPAGATION } from "./mount-options.ts";
 import { addMount, finishMount, type MountRules } from "./mounts.ts";
@@ -105,6 +106,7 @@ function finish(build: Build, context: ChildContext): void {
   const { filter, listener, init, ending, spec } = context;
   const { process } = spec;
   const env = prepareEnvironment(build, steps, process);
+  tightenFiles(build, steps, process.rlimits ?? []);
   enterDirectory(steps, process.cwd);
   // Under --init PID 1 stays as it is, and what it forks inherits that; alone, only the command itself is filtered.
   const isLast = listener === undefined && !init && mayBeFilteredLast(process, isPidJoined(spec.linux));

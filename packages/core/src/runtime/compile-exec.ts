@@ -1,5 +1,5 @@
 import type { CgroupPlan } from "@bantubox/cgroup";
-import { AT, BoxError, CLONE, MONITOR, O, PR, type Reg, SECTION, SIGNALS } from "@bantubox/ffi";
+import { AT, CLONE, MONITOR, O, PR, type Reg, SECTION, SIGNALS } from "@bantubox/ffi";
 import { type Announcement, announce } from "./announce.ts";
 import { type Build, startBuild } from "./build.ts";
 import { joinV1, openUnified } from "./cgroups.ts";
@@ -9,9 +9,9 @@ import {
   confine,
   enterDirectory,
   execute,
-  mayBeFilteredLast,
   type SeccompFilter,
   setRlimits,
+  tightenFiles,
 } from "./identity.ts";
 import { becomeMappedRoot, hasNamespace, NAMESPACE_FLAG } from "./namespaces.ts";
 import { writeProc } from "./paths.ts";
@@ -104,6 +104,7 @@ export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
   // A name that only the container's own processes can look up, such as /proc/self/root, is INNER's to enter.
   steps.ignore();
   const env = prepareEnvironment(build, steps, context.process);
+  if (listener === undefined) tightenFiles(build, steps, context.process.rlimits ?? []);
   becomeUser(build, steps, context.process, listener && context.filter ? undefined : context.filter, {
     later: listener && context.filter,
   });
@@ -119,6 +120,8 @@ export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
 
   inner.sys("prctl", PR.SET_PDEATHSIG, SIGNALS.KILL, 0, 0, 0);
   takeTerminal(inner, context.stdio.tty);
+  // It still needs the pipe that a listener waits for.
+  if (listener !== undefined) tightenFiles(build, inner, context.process.rlimits ?? []);
   if (listener !== undefined && pids !== undefined) confineWithListener(build, context, listener, pids);
   execute(build, inner, context.process, env, { preserved });
 
@@ -149,11 +152,6 @@ function confineWithListener(
   listener: SeccompListener,
   { read, write }: Pipe,
 ): void {
-  if (!mayBeFilteredLast(process, false)) {
-    throw new BoxError("bad-process", "Cannot hand the filter to its listener: the process names no capabilities", {
-      hint: 'Set "capabilities", or "noNewPrivileges"',
-    });
-  }
   const { inner } = build.plan;
   inner.sys("close", write);
   awaitPid(inner, listener, read);

@@ -18,17 +18,38 @@ export interface SeccompFilter {
   readonly flags: number;
 }
 
-/** Sets limits, in the child while it still may: raising one needs a capability that is dropped later. */
-export function setRlimits({ plan }: Build, steps: Steps, rlimits: readonly Rlimit[]): void {
-  for (const { type, soft, hard } of rlimits) {
-    const resource = knownRlimit(type);
-    if (resource === undefined)
-      throw new BoxError("bad-rlimit", `Cannot set the limit "${type}": there is none of that name`);
-    const words = new Uint32Array(new ArrayBuffer(16));
-    writeLimit(words, 0, soft);
-    writeLimit(words, 2, hard);
-    steps.sys("prlimit64", 0, resource, plan.bytes(new Uint8Array(words.buffer)), null).tag(TAG.RLIMIT);
+/** As many descriptors as setting up a container may need at once. */
+const OWN_FILES = 256;
+
+/**
+ * Sets limits, in the child while it still may: raising one needs a capability that is dropped later. Descriptors are
+ * needed until then, so what `tightenFiles` takes away stays for now.
+ */
+export function setRlimits(build: Build, steps: Steps, rlimits: readonly Rlimit[]): void {
+  for (const limit of rlimits) {
+    const { hard } = limit;
+    if (!isTight(limit)) setRlimit(build, steps, limit);
+    else if (hard < 0 || hard >= OWN_FILES) setRlimit(build, steps, { ...limit, soft: OWN_FILES });
   }
+}
+
+/** The limit of descriptors, where it is so low that the set-up would not do with it: lowering it takes no privilege. */
+export function tightenFiles(build: Build, steps: Steps, rlimits: readonly Rlimit[]): void {
+  for (const limit of rlimits) if (isTight(limit)) setRlimit(build, steps, limit);
+}
+
+function isTight({ type, soft }: Rlimit): boolean {
+  return type === "RLIMIT_NOFILE" && soft >= 0 && soft < OWN_FILES;
+}
+
+function setRlimit({ plan }: Build, steps: Steps, { type, soft, hard }: Rlimit): void {
+  const resource = knownRlimit(type);
+  if (resource === undefined)
+    throw new BoxError("bad-rlimit", `Cannot set the limit "${type}": there is none of that name`);
+  const words = new Uint32Array(new ArrayBuffer(16));
+  writeLimit(words, 0, soft);
+  writeLimit(words, 2, hard);
+  steps.sys("prlimit64", 0, resource, plan.bytes(new Uint8Array(words.buffer)), null).tag(TAG.RLIMIT);
 }
 
 /** The number of a limit by its name, `RLIMIT_NOFILE`; undefined when there is none of that name. */
@@ -76,10 +97,8 @@ export function becomeUser(
   if (!keepsKeyring) {
     steps.sys("keyctl", KEYCTL_JOIN_SESSION_KEYRING, null).tolerate(ERRNO.ENOSYS).tag(TAG.CAPABILITY);
   }
-  if (capabilities !== undefined) {
-    const bounding = capabilitySet(capabilities.bounding);
-    steps.builtin("dropBounding", bounding.lo, bounding.hi).tag(TAG.CAPABILITY);
-  }
+  const bounding = capabilitySet(capabilities.bounding);
+  steps.builtin("dropBounding", bounding.lo, bounding.hi).tag(TAG.CAPABILITY);
   if (!noNewPrivileges) installFilter(build, steps, filter, listener);
   const groups = user.additionalGids ?? [];
   const list = new Uint32Array(new ArrayBuffer(groups.length * 4));
@@ -89,10 +108,8 @@ export function becomeUser(
   steps.sys("prctl", PR.SET_KEEPCAPS, 1, 0, 0, 0).tag(TAG.USER);
   steps.sys("setresgid", user.gid, user.gid, user.gid).tag(TAG.USER);
   steps.sys("setresuid", user.uid, user.uid, user.uid).tag(TAG.USER);
-  if (capabilities !== undefined) {
-    setCapabilities(build, steps, later !== undefined && needsAdmin(process) ? withAdmin(capabilities) : capabilities);
-    raiseAmbient(steps, capabilities.ambient);
-  }
+  setCapabilities(build, steps, later !== undefined && needsAdmin(process) ? withAdmin(capabilities) : capabilities);
+  raiseAmbient(steps, capabilities.ambient);
   if (noNewPrivileges) {
     steps.sys("prctl", PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0).tag(TAG.CAPABILITY);
     installFilter(build, steps, filter, listener);
@@ -106,8 +123,7 @@ export function becomeUser(
  * held, a process that is behind no filter and may do more than the container.
  */
 export function mayBeFilteredLast(process: Process, isSeen: boolean): boolean {
-  const { noNewPrivileges, capabilities } = process;
-  return noNewPrivileges === true || (capabilities !== undefined && !(isSeen && needsAdmin(process)));
+  return process.noNewPrivileges === true || !(isSeen && needsAdmin(process));
 }
 
 /** Goes behind the filter that `becomeUser` left for later, and gives up what that took. Only capset(2) is left to allow. */
@@ -120,11 +136,11 @@ export function confine(
 ): void {
   if (filter === undefined) return;
   installFilter(build, steps, filter, listener);
-  if (process.capabilities !== undefined && needsAdmin(process)) setCapabilities(build, steps, process.capabilities);
+  if (needsAdmin(process)) setCapabilities(build, steps, process.capabilities);
 }
 
 function needsAdmin({ noNewPrivileges, capabilities }: Process): boolean {
-  return noNewPrivileges !== true && capabilities?.effective.includes(ADMIN) !== true;
+  return noNewPrivileges !== true && capabilities.effective.includes(ADMIN) !== true;
 }
 
 function withAdmin(sets: Capabilities): Capabilities {

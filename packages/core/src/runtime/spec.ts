@@ -48,7 +48,7 @@ export interface Process {
   readonly env: readonly string[];
   /** Absolute path in the container. */
   readonly cwd: string;
-  readonly capabilities?: Capabilities;
+  readonly capabilities: Capabilities;
   readonly rlimits?: readonly Rlimit[];
   readonly noNewPrivileges?: boolean;
   readonly apparmorProfile?: string;

@@ -97,7 +97,8 @@ function commandOf(options: ContainerOptions, config: RunConfig): string[] {
   });
 }
 
-function environmentOf({ options, config, identity, hostname }: SpecParts): string[] {
+/** Without a HOME: what has none gets its user's, as the container has it when the process starts. */
+function environmentOf({ options, config, hostname }: SpecParts): string[] {
   const values = new Map<string, string>();
   values.set("PATH", DEFAULT_PATH);
   values.set("HOSTNAME", hostname);
@@ -108,7 +109,6 @@ function environmentOf({ options, config, identity, hostname }: SpecParts): stri
       throw new BoxError("bad-env", `Cannot set the variable ${JSON.stringify(entry)}: it is not NAME=value`);
     values.set(entry.slice(0, separator), entry.slice(separator + 1));
   }
-  if (!values.has("HOME")) values.set("HOME", identity.home);
   return Array.from(values, ([name, value]) => `${name}=${value}`);
 }
 
@@ -212,9 +212,10 @@ function hostDevices(): Device[] {
 /** What a container is called on its network: the host's name where they share one. */
 export function hostnameOf({ hostname, network }: ContainerOptions, id: string): string {
   if (hostname !== undefined) {
-    if (/^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?$/.test(hostname)) return hostname;
+    // What the kernel takes, but for what would not be a word of /etc/hosts.
+    if (/^[a-zA-Z0-9_.-]{1,64}$/.test(hostname)) return hostname;
     throw new BoxError("bad-hostname", `Cannot use the hostname ${JSON.stringify(hostname)}: it is not a valid one`, {
-      hint: "Use at most 64 letters, digits, '-' and '.'",
+      hint: "Use at most 64 letters, digits, '_', '-' and '.'",
     });
   }
   return network === "host" ? hostHostname() : id.slice(0, 12);

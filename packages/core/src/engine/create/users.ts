@@ -1,10 +1,9 @@
 import { allocate, attempt, BoxError, cstr, Fd, O, RESOLVE, S_IF, statDescriptor } from "@bantubox/ffi";
 import type { User } from "../../runtime/spec.ts";
 
-/** Who a container's process is, and where its home is. */
+/** Who a container's process is. */
 export interface Identity {
   readonly user: User;
-  readonly home: string;
 }
 
 /** An image may bring any /etc/passwd; nobody's is larger than this. */
@@ -15,7 +14,6 @@ interface Account {
   readonly name: string;
   readonly uid: number;
   readonly gid: number;
-  readonly home: string;
 }
 
 interface Group {
@@ -59,7 +57,6 @@ export function resolveUser(root: number, user: string): Identity {
       // The primary group among them: a process that leaves it must not escape what it is denied (CVE-2022-36109).
       additionalGids: [...new Set([gid, ...additional.map((group) => group.gid)])],
     },
-    home: account?.home || "/",
   };
 }
 
@@ -82,10 +79,10 @@ function parseId(text: string): number | undefined {
 function parseAccounts(text: string): Account[] {
   const accounts: Account[] = [];
   for (const line of text.split("\n")) {
-    const [name = "", , uid = "", gid = "", , home = ""] = line.split(":");
+    const [name = "", , uid = "", gid = ""] = line.split(":");
     const [userId, groupId] = [parseId(uid), parseId(gid)];
     if (name !== "" && userId !== undefined && groupId !== undefined)
-      accounts.push({ name, uid: userId, gid: groupId, home });
+      accounts.push({ name, uid: userId, gid: groupId });
   }
   return accounts;
 }

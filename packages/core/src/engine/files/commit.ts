@@ -75,7 +75,6 @@ function configOf(
     ({ identity }) => identity.user.uid === user.uid && identity.user.gid === user.gid,
   );
   const isRoot = user.uid === 0 && user.gid === 0;
-  const homes = [...same.map(({ identity }) => identity.home), ...(isRoot ? ["/root", "/"] : [])];
   const given = [`PATH=${DEFAULT_PATH}`, `HOSTNAME=${spec.hostname ?? ""}`, "TERM=xterm"];
   // As the image has it, where that is who the container ran as; else by numbers.
   const isImages = same.some(({ text }) => text === of.user) || (isRoot && of.user === "");
@@ -83,7 +82,7 @@ function configOf(
     ...of,
     entrypoint: launch.entrypoint,
     cmd: launch.command,
-    env: environmentOf(env, of.env, [...given, ...homes.map((home) => `HOME=${home}`)]),
+    env: environmentOf(env, of.env, given),
     user: isImages ? of.user : `${user.uid}:${user.gid}`,
     workdir: cwd === "/" && of.workdir === "" ? "" : cwd,
     labels: launch.labels,

@@ -85,10 +85,7 @@ function processOf(container: Container, spec: Spec, options: ExecOptions, pid: 
   const identity = options.user === undefined ? undefined : resolveIn(pid, options.user);
   const user = identity?.user ?? own.user;
   const terminal = options.tty ? ["TERM=xterm"] : [];
-  const env = mergeEnvironment(terminal.concat(own.env), [
-    ...(identity === undefined ? [] : [`HOME=${identity.home}`]),
-    ...(options.env ?? []),
-  ]);
+  const env = mergeEnvironment(terminal.concat(own.env), options.env ?? []);
   const cwd = options.workdir ?? own.cwd;
   if (!cwd.startsWith("/")) {
     throw new BoxError(
@@ -109,7 +106,6 @@ function processOf(container: Container, spec: Spec, options: ExecOptions, pid: 
 
 /** The container's own, but what its user was given to keep across execve is not another user's. */
 function capabilitiesOf({ capabilities, user: own }: Process, user: User): Capabilities {
-  if (capabilities === undefined) return processCapabilities({ image: "", command: [] }, user);
   return user.uid === own.uid ? capabilities : { ...capabilities, inheritable: [], ambient: [] };
 }
 

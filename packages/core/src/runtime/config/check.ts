@@ -24,8 +24,6 @@ export interface Checked<T> {
 }
 
 const MAX_NAME = 64;
-const NO_CAPABILITIES: Capabilities = { bounding: [], effective: [], permitted: [], inheritable: [], ambient: [] };
-
 /**
  * Checks a whole configuration. Touches nothing.
  *
@@ -50,8 +48,7 @@ export function checkConfig(spec: Spec, host: HostFacts = hostFacts()): Checked<
   checkHooks(spec);
   // A new user namespace begins with every capability.
   const isMapped = namespaces.some(({ type, path }) => type === "user" && path === undefined);
-  // What the configuration does not give, a container has not.
-  const process = checkProcess({ capabilities: NO_CAPABILITIES, ...spec.process }, host, isMapped);
+  const process = checkProcess(spec.process, host, isMapped);
   const warnings = [...process.warnings];
   if (!namespaces.some(({ type }) => type === "mount")) checkHostMounts(spec, warnings);
   let { linux } = spec;
@@ -76,7 +73,7 @@ export function checkProcess(process: Process, host: HostFacts = hostFacts(), is
   return {
     value: {
       ...rest,
-      ...(capabilities && { capabilities: settle(capabilities, isMapped ? undefined : host.bounding, warnings) }),
+      capabilities: settle(capabilities, isMapped ? undefined : host.bounding, warnings),
       ...(supported("process.apparmorProfile", apparmorProfile, "AppArmor", host.hasAppArmor, warnings) && {
         apparmorProfile,
       }),

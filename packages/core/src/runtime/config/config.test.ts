@@ -31,7 +31,8 @@ describe("parseConfig()", () => {
     const spec = parse({ root: { path: "rootfs" }, mounts: [{ destination: "data", source: "d", options: ["bind"] }] });
     expect(spec.root.path).toBe("/bundle/rootfs");
     expect(spec.mounts).toEqual([{ destination: "/data", source: "/bundle/d", options: ["bind"] }]);
-    expect(spec.process).toEqual({ cwd: "/", args: ["true"], env: [], user: { uid: 0, gid: 0 } });
+    const capabilities = { bounding: [], effective: [], permitted: [], inheritable: [], ambient: [] };
+    expect(spec.process).toEqual({ cwd: "/", args: ["true"], env: [], user: { uid: 0, gid: 0 }, capabilities });
     expect(spec.linux.namespaces).toEqual([]);
   });
 
@@ -44,7 +45,7 @@ describe("parseConfig()", () => {
 
   test("knows no limit in what is larger than a number", () => {
     const json = `{"cwd": "/", "args": ["a"], "rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 18446744073709551615}]}`;
-    expect(parseProcess(json).rlimits).toEqual([{ type: "RLIMIT_CORE", soft: 0, hard: -1 }]);
+    expect(parseProcess(json, parse({}).process).rlimits).toEqual([{ type: "RLIMIT_CORE", soft: 0, hard: -1 }]);
     expect(parseResources(`{"memory": {"limit": 9223372036854771712, "swap": 4096}}`)).toEqual({
       memory: { limit: -1, swap: 4096 },
     });
@@ -235,7 +236,7 @@ describe("checkConfig()", () => {
 
   test("knows every limit of the kernel's", () => {
     const rlimits = Object.keys(RLIMIT).map((name) => ({ type: `RLIMIT_${name}`, soft: 1, hard: -1 }));
-    const process = { ...parseProcess(JSON.stringify({ cwd: "/", args: ["a"] })), rlimits };
+    const process = { ...parse({}).process, rlimits };
     expect(checkProcess(process, HOST).value.rlimits).toEqual(rlimits);
   });
 

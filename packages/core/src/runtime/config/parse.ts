@@ -30,15 +30,30 @@ export function parseConfig(json: string, bundle: string): Spec {
   };
 }
 
-/** Reads a `process` by itself, as `exec --process` is given one. @throws {BoxError} `bad-config` */
-export function parseProcess(json: string): Process {
-  return completeProcess(parse(json, "process", PROCESS) as Raw<Process>);
+/**
+ * Reads a `process` by itself, as `exec --process` is given one.
+ *
+ * @param own The container's first: what confines that holds for another that says nothing of it, as runc has it.
+ * @throws {BoxError} `bad-config`
+ */
+export function parseProcess(json: string, own: Process): Process {
+  const { capabilities, rlimits = [], apparmorProfile, selinuxLabel } = own;
+  const given = parse(json, "process", PROCESS) as Raw<Process>;
+  return completeProcess({
+    ...given,
+    capabilities: given.capabilities ?? capabilities,
+    rlimits: given.rlimits?.length ? given.rlimits : rlimits,
+    ...(apparmorProfile && !given.apparmorProfile && { apparmorProfile }),
+    ...(selinuxLabel && !given.selinuxLabel && { selinuxLabel }),
+  });
 }
 
 /** Reads `resources` by itself, as `update --resources` is given them. @throws {BoxError} `bad-config` */
 export function parseResources(json: string): LinuxResources {
   return completeResources(parse(json, "resources", RESOURCES) as LinuxResources);
 }
+
+const NO_CAPABILITIES: Capabilities = { bounding: [], effective: [], permitted: [], inheritable: [], ambient: [] };
 
 /** The form was checked; which fields are there, the file's maker has decided. */
 type Raw<T> = { readonly [K in keyof T]: K extends keyof RawParts ? RawParts[K] : T[K] };
@@ -84,9 +99,7 @@ function completeProcess(process: Raw<Process>): Process {
     args: process.args ?? [],
     env: process.env ?? [],
     ...(rlimits && { rlimits: rlimits.map(completeRlimit) }),
-    ...(capabilities && {
-      capabilities: { bounding: [], effective: [], permitted: [], inheritable: [], ambient: [], ...capabilities },
-    }),
+    capabilities: { ...NO_CAPABILITIES, ...capabilities },
   };
 }
 
