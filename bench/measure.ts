@@ -68,3 +68,27 @@ export function cpuTime(command: readonly string[]): { cpuSec: number; wallSec: 
   const { user, system } = resourceUsage.cpuTime;
   return { cpuSec: Number(user + system) / 1e6, wallSec };
 }
+
+/** Runs its arguments but the first, and writes the peak of what it has waited for there, in KiB. */
+const PEAK = `
+import os, resource, sys
+status = os.waitstatus_to_exitcode(os.waitpid(os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ), 0)[1])
+open(sys.argv[1], "w").write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(status)
+`;
+
+/**
+ * The most memory that a command, or one of its children, had at once. A process keeps the peak of the one that it was
+ * spawned by, so that is not this one.
+ *
+ * @returns MB.
+ */
+export function peakMemory(command: readonly string[]): number {
+  const peakFile = `${errorFile}-peak`;
+  try {
+    time(["python3", "-SIc", PEAK, peakFile, ...command]);
+    return (Number(readFileSync(peakFile, "utf8")) * 1024) / 1e6;
+  } finally {
+    rmSync(peakFile, { force: true });
+  }
+}

@@ -5,18 +5,7 @@
  *
  * What counts are the ratios: milliseconds say more about the machine. Run it as root, on a quiet one.
  */
-import {
-  chmodSync,
-  copyFileSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -24,33 +13,8 @@ import { Glob } from "bun";
 import { openEngine, runContainer } from "../packages/core/src/mod.ts";
 import { cpuTime, interleave, type Sample, type Subject, summarize, time } from "./measure.ts";
 import { findBwrap, findEngine, findRuntime, type Runtime } from "./peers.ts";
-
-/** At most this much of what the peer, or the floor, takes. */
-interface Target {
-  readonly subject: string;
-  readonly peer: string;
-  readonly atMost: number;
-}
-
-interface Benchmark {
-  readonly name: string;
-  readonly title: string;
-  readonly unit: string;
-  readonly targets: readonly Target[];
-  run(): Promise<Sample[]>;
-}
-
-interface Ratio extends Target {
-  readonly ratio: number;
-}
-
-interface Result {
-  readonly name: string;
-  readonly title: string;
-  readonly unit: string;
-  readonly samples: readonly Sample[];
-  readonly ratios: readonly Ratio[];
-}
+import { type Benchmark, runBenchmarks } from "./report.ts";
+import { makeRoot } from "./root.ts";
 
 const PROJECT = join(import.meta.dir, "..");
 const BB = process.env["BB"] ?? join(PROJECT, "dist/bb");
@@ -92,38 +56,12 @@ async function main(): Promise<void> {
   const root = makeRoot(join(directory, "root"));
   const floor = buildFloor();
   time([...bb, "init", root, IMAGE]);
-  const all = benchmarks(root, floor, findRuntimes(root));
-  const unknown = values.only?.find((name) => !all.some((benchmark) => benchmark.name === name));
-  if (unknown !== undefined) {
-    throw new Error(`There is no benchmark "${unknown}": known are ${all.map(({ name }) => name).join(", ")}`);
-  }
-  const results: Result[] = [];
-  for (const benchmark of all) {
-    if (values.only !== undefined && !values.only.includes(benchmark.name)) continue;
-    const { name, title, unit } = benchmark;
-    const samples = await benchmark.run();
-    const result = { name, title, unit, samples, ratios: ratiosOf(benchmark.targets, samples) };
-    results.push(result);
-    print(result);
-  }
-  const absent = [...new Set(missing)];
-  for (const line of absent) console.log(`not measured: ${line}`);
-  const json = JSON.stringify({ bun: Bun.version, runs, load: loadAverage(), missing: absent, results });
-  if (values.json !== undefined) writeFileSync(values.json, `${json}\n`);
-  else console.log(json);
-}
-
-/** Busybox alone, with the mount points that images have. */
-function makeRoot(root: string): string {
-  for (const name of ["bin", "dev", "etc", "proc", "root", "sys", "tmp"])
-    mkdirSync(join(root, name), { recursive: true });
-  copyFileSync("/bin/busybox", join(root, "bin/busybox"));
-  chmodSync(join(root, "bin/busybox"), 0o755);
-  for (const name of ["true", "sleep", "sh"]) symlinkSync("busybox", join(root, "bin", name));
-  for (const name of ["hostname", "hosts", "resolv.conf"]) writeFileSync(join(root, "etc", name), "");
-  writeFileSync(join(root, "etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n");
-  writeFileSync(join(root, "etc/group"), "root:x:0:\n");
-  return root;
+  await runBenchmarks(benchmarks(root, floor, findRuntimes(root)), {
+    only: values.only,
+    runs,
+    missing,
+    json: values.json,
+  });
 }
 
 function buildFloor(): string {
@@ -383,30 +321,4 @@ function field(path: string, name: string): number {
     .split("\n")
     .find((text) => text.startsWith(`${name}:`));
   return Number.parseInt(line?.slice(name.length + 1) ?? "", 10);
-}
-
-function loadAverage(): string {
-  return readFileSync("/proc/loadavg", "utf8").split(" ", 3).join(" ");
-}
-
-function ratiosOf(targets: readonly Target[], samples: readonly Sample[]): Ratio[] {
-  const ratios: Ratio[] = [];
-  for (const target of targets) {
-    const subject = samples.find(({ name }) => name === target.subject);
-    const peer = samples.find(({ name }) => name === target.peer);
-    if (subject !== undefined && peer !== undefined) ratios.push({ ...target, ratio: subject.median / peer.median });
-  }
-  return ratios;
-}
-
-function print({ name, title, unit, samples, ratios }: Result): void {
-  console.log(`\n${name}: ${title} (${unit})`);
-  for (const { name: subject, median, p10, p90, runs: count } of samples) {
-    const numbers = [median, p10, p90].map((value) => value.toFixed(2).padStart(9)).join("");
-    console.log(`  ${subject.padEnd(12)}${numbers}   median, p10, p90 of ${count}`);
-  }
-  for (const { subject, peer, ratio, atMost } of ratios) {
-    const verdict = ratio <= atMost ? "met" : "MISSED";
-    console.log(`  ${subject} / ${peer} = ${ratio.toFixed(3)}   target <= ${atMost}: ${verdict}`);
-  }
 }

@@ -3,28 +3,15 @@
  * When the store is disposed of, nothing of its containers may be left on the host.
  */
 import { afterAll } from "bun:test";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
-import { copyFile } from "node:fs/promises";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { patience } from "./patience.ts";
+import { type BbOptions, makeBusybox, type Result, run, until } from "./tools.ts";
+
+export { type BbOptions, makeBusybox, type Result, run, until } from "./tools.ts";
 
 export const PROJECT = join(import.meta.dir, "..");
 export const BB = process.env["BB"] ?? join(PROJECT, "dist/bb");
-
-export interface Result {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-export interface BbOptions {
-  readonly stdin?: string | undefined;
-  readonly env?: Record<string, string> | undefined;
-  readonly cwd?: string | undefined;
-  /** Give up (and kill it) after so long; BB_PATIENCE makes it longer. */
-  readonly timeoutMs?: number;
-}
 
 /** A store and a run directory of one test. */
 export interface Store extends AsyncDisposable {
@@ -83,23 +70,6 @@ export async function newStore({ seen, path, prefix, flags = [] }: Place = OWN_P
   };
 }
 
-/** Runs a program to its end. */
-export async function run(
-  command: readonly string[],
-  { stdin, env, cwd, timeoutMs = 60_000 }: BbOptions = {},
-): Promise<Result> {
-  const child = Bun.spawn([...command], {
-    stdin: stdin === undefined ? "ignore" : new TextEncoder().encode(stdin),
-    stdout: "pipe",
-    stderr: "pipe",
-    timeout: patience(timeoutMs),
-    ...(env === undefined ? {} : { env: { ...process.env, ...env } }),
-    ...(cwd === undefined ? {} : { cwd }),
-  });
-  const [stdout, stderr] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
-  return { code: await child.exited, stdout, stderr };
-}
-
 /** What is still there of a store's containers: directories, cgroups, mounts, processes, links. */
 function leaksOf(root: string, runRoot: string, ids: readonly string[]): string[] {
   const leaks: string[] = [];
@@ -138,17 +108,6 @@ function readText(path: string): string {
   }
 }
 
-/** Waits until `check` gives something. @throws {Error} After `timeoutMs`, which BB_PATIENCE makes longer. */
-export async function until<T>(what: string, check: () => T | Promise<T>, timeoutMs = 10_000): Promise<NonNullable<T>> {
-  const deadline = performance.now() + patience(timeoutMs);
-  for (;;) {
-    const value = await check();
-    if (value) return value;
-    if (performance.now() > deadline) throw new Error(`Waited ${patience(timeoutMs)} ms for: ${what}`);
-    await Bun.sleep(20);
-  }
-}
-
 let busybox: Promise<string> | undefined;
 
 /** A root directory with busybox and all its applets, made once for the whole run. Not to be written to. */
@@ -162,21 +121,6 @@ afterAll(async () => {
   if (busybox !== undefined) rmSync(await busybox, { recursive: true, force: true });
   busybox = undefined;
 });
-
-/** Fills `root` with busybox, an /etc with a few users, and the directories of a small distribution. */
-export async function makeBusybox(root: string): Promise<string> {
-  chmodSync(root, 0o755);
-  for (const name of ["bin", "etc", "tmp", "root", "home/user", "var", "usr/bin"])
-    mkdirSync(join(root, name), { recursive: true });
-  await copyFile("/bin/busybox", join(root, "bin/busybox"));
-  const { stdout } = await run(["/bin/busybox", "--list"]);
-  for (const name of stdout.split("\n")) {
-    if (name !== "" && name !== "busybox") symlinkSync("busybox", join(root, "bin", name));
-  }
-  await Bun.write(join(root, "etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n");
-  await Bun.write(join(root, "etc/group"), "root:x:0:\nwheel:x:10:root,user\nuser:x:1000:\nextra:x:2000:user\n");
-  return root;
-}
 
 /** Why a test cannot run here, or false; with BANTUBOX_REQUIRE_ALL=1 that is a failure instead of a skip. */
 export function missing(reason: string, isMissing: boolean): boolean {

@@ -5,7 +5,7 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { makeBusybox, type Result, run, until } from "./harness.ts";
+import { makeBusybox, type Result, run, until } from "./tools.ts";
 
 /** The runtime that the engines are given. */
 export const BB_OCI = process.env["BB_OCI"] ?? join(import.meta.dir, "../dist/bb-oci");
