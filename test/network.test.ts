@@ -2,6 +2,7 @@
  * Networks, each test in a network namespace of its own: a "host", and an "outside" that a veth pair joins to it.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
 import { busyboxRoot, missing, newStore, PROJECT, type Result, run, type Store, until } from "./harness.ts";
 
 const image = await busyboxRoot();
@@ -136,9 +137,7 @@ test.skipIf(isMissing)(
     const addresses = await Promise.all(runs.map((_, i) => addressOf(store, `box${i}`)));
     expect(new Set(addresses).size).toBe(8);
     await ok(store, "rm", "-f", ...runs.map((_, i) => `box${i}`));
-    const { Database } = await import("bun:sqlite");
-    using database = new Database(`${store.root}/db.sqlite`);
-    expect(database.query("SELECT * FROM lease").all()).toEqual([]);
+    expect(readdirSync(`${store.runRoot}/leases`)).toEqual([]);
     await until(
       "the links are gone",
       async () => !(await inHost("ip", "-o", "link", "show", "type", "veth")).includes("master bb0"),
@@ -166,22 +165,20 @@ test.skipIf(isMissing)(
   async () => {
     await using store = await newStore();
     const script =
-      "ip -4 -o addr show eth0; tail -n 1 /etc/hosts; hostname; ping -c 1 -w 5 $0 > /dev/null && echo reached";
+      "ip -4 -o addr show eth0; tail -n 1 /etc/hosts; hostname; ping -c 1 -w 5 $(ip route | cut -d ' ' -f 3 | head -n 1) > /dev/null && echo reached";
     const seen = new Set<string>();
-    let gateway = "10.88.0.1";
     for (let i = 0; i < 4; i++) {
-      const lines = (await ok(store, "run", "--rm", image, "sh", "-c", script, gateway)).split("\n");
+      const lines = (await ok(store, "run", "--rm", image, "sh", "-c", script)).split("\n");
       const [link = "", hosts = "", name = "", reached] = lines;
       const address = /inet ([0-9.]+)\//.exec(link)?.[1] ?? "";
       expect([hosts.split(/\s+/), reached]).toEqual([[address, name], "reached"]);
-      gateway = address.replace(/\.[0-9]+$/, ".1");
       seen.add(`${address} ${name}`);
       expect(await ok(store, "ps", "-aq")).toBe("");
     }
     expect(seen.size).toBe(4);
     // Its bridge goes, and the kept plan with another one's index still makes a link.
     await inHost("ip", "link", "del", "bb0");
-    expect(await ok(store, "run", "--rm", image, "sh", "-c", script, gateway)).toContain("reached");
+    expect(await ok(store, "run", "--rm", image, "sh", "-c", script)).toContain("reached");
   },
   60_000,
 );

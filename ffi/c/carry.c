@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "carry.h"
 #include "facts.h"
-#include "line.h"
+#include "lease.h"
 #include "sys.h"
 
 #include <linux/memfd.h>
@@ -137,15 +137,22 @@ static void remove_container(int directory, const char *line)
 }
 
 /* The lock first, then what others look at. */
+static int lock_container(int directory, const char *line)
+{
+	const struct line_header *header = (const void *)line;
+
+	/* Another command may have taken the new directory for left over. */
+	if (SYS_2(__NR_flock, directory, LOCK_EX | LOCK_NB))
+		return -1;
+	return (int)SYS_3(__NR_faccessat, AT_FDCWD, line + header->directory, 0);
+}
+
 static int fill_container(int directory, const char *line)
 {
 	const struct line_header *header = (const void *)line;
 	const struct line_file *file = (const void *)(line + header->files);
 	const char *name = line + header->subdirectories.offset, *end = name + header->subdirectories.bytes;
 
-	/* Another command may have taken the new directory for left over. */
-	if (SYS_2(__NR_flock, directory, LOCK_EX | LOCK_NB) || SYS_3(__NR_faccessat, AT_FDCWD, line + header->directory, 0))
-		return -1;
 	for (; name < end; name += strlen(name) + 1)
 		if (SYS_3(__NR_mkdirat, directory, name, 0755))
 			return -1;
@@ -155,7 +162,14 @@ static int fill_container(int directory, const char *line)
 	return 0;
 }
 
-static void make(const char *line, char *const *environment, char *text)
+/* A container that is made, and has its address: comes back only if it could not start. */
+static void start(int directory, const char *line, char *const *environment, char *text)
+{
+	if (fill_container(directory, line) == 0 && facts_hold(line, 1, environment, text))
+		become_trampoline(line, directory);
+}
+
+static void make(char *line, struct own *own, char *const *environment, char *text)
 {
 	const struct line_header *header = (const void *)line;
 	const char *path = line + header->directory;
@@ -168,8 +182,15 @@ static void make(const char *line, char *const *environment, char *text)
 		SYS_3(__NR_unlinkat, AT_FDCWD, path, AT_REMOVEDIR);
 		return;
 	}
-	if (fill_container(directory, line) == 0 && facts_hold(line, 1, environment, text))
-		become_trampoline(line, directory);
+	if (lock_container(directory, line) == 0) {
+		if (!has_lease(header)) {
+			start(directory, line, environment, text);
+		} else if (take_lease(line, own) == 0) {
+			fill_address(line, own);
+			start(directory, line, environment, text);
+			return_lease(line, own);
+		}
+	}
 	remove_container(directory, line);
 }
 
@@ -194,28 +215,6 @@ static int draw_id(char id[FRESH_DIGITS])
 	for (size_t i = 0; i < sizeof(random); i++) {
 		id[2 * i] = "0123456789abcdef"[random[i] >> 4];
 		id[2 * i + 1] = "0123456789abcdef"[random[i] & 15];
-	}
-	return 0;
-}
-
-/* Puts what is this command's own where the earlier one's stood. */
-static int fill_places(char *line, const struct holes *holes)
-{
-	const struct line_header *header = (const void *)line;
-	const struct line_place *place = (const void *)(line + header->places);
-	char id[FRESH_DIGITS];
-
-	if (draw_id(id))
-		return -1;
-	for (uint32_t i = 0; i < header->place_count; i++, place++) {
-		const char *with = id;
-
-		if (place->hole != HOLE_FRESH) {
-			if (place->hole >= holes->count || holes->hole[place->hole].bytes < place->bytes)
-				return -1;
-			with = holes->hole[place->hole].text;
-		}
-		memcpy(line + place->offset, with, place->bytes);
 	}
 	return 0;
 }
@@ -289,6 +288,7 @@ static char *map_line(const char *directory, const char *path, size_t *bytes)
 void carry_out(const struct request *request)
 {
 	char path[PATH_BYTES], text[TEXT_MAX];
+	struct own own = {.link = 0};
 	size_t bytes;
 	char *line;
 
@@ -299,13 +299,13 @@ void carry_out(const struct request *request)
 	const struct line_header *header = (const void *)line;
 	if (line_decode(line, bytes) == 0 && header->skeleton.bytes == request->skeleton_bytes &&
 	    memcmp(line + header->skeleton.offset, request->skeleton, request->skeleton_bytes) == 0 &&
-	    fill_places(line, request->holes) == 0) {
+	    draw_id(own.id) == 0 && fill_places(line, request->holes, &own) == 0) {
 		long umask = SYS_1(__NR_umask, 022);
 
 		raise_nofile(header->nofile);
 		if (facts_hold(line, 0, request->environment, text)) {
 			if (header->kind == LINE_MAKE)
-				make(line, request->environment, text);
+				make(line, &own, request->environment, text);
 			else
 				enter(line, request->environment, text);
 		}

@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* What a plan was made of, read again; engine/kept/facts.ts and ffi/src/fs.ts read the same. */
+#include "abi.h"
+#include "builtins.h"
 #include "facts.h"
 #include "line.h"
 #include "sys.h"
 
 #include <linux/openat2.h>
+#include <linux/sockios.h>
 #include <linux/stat.h>
 
 #define AT_FDCWD (-100)
 #define AT_EMPTY_PATH 0x1000
+#define AF_NETLINK 16
+#define SOCK_DGRAM 2
+#define SOCK_RAW 3
+#define IFF_UP 1
 #define O_RDONLY 0
 #define O_NOCTTY 0400
 #define O_NONBLOCK 04000
@@ -188,6 +195,46 @@ static size_t digits_at(const char *text, size_t bytes)
 	return n;
 }
 
+/* Whether the kernel refuses none of these messages. */
+static int is_accepted(const char *protocol, const char *messages, size_t bytes)
+{
+	uint64_t count = count_messages(messages, bytes);
+	int socket, is = 0;
+	long number = 0;
+
+	for (; *protocol >= '0' && *protocol <= '9' && number < 100; protocol++)
+		number = number * 10 + (*protocol - '0');
+	socket = count ? (int)SYS_3(__NR_socket, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, number) : -1;
+	if (socket >= 0) {
+		is = netlink_batch(socket, messages, bytes, count) == 0;
+		sys_close(socket);
+	}
+	return is;
+}
+
+/* Asked by ioctl(2): neither does /sys need to be this namespace's, nor is anything waited for that makes links. */
+static size_t interface_text(const char *name, char *text)
+{
+	struct {
+		char name[16];
+		int32_t value; /* ifr_ifindex */
+		char rest[20];
+	} request = {.value = 0};
+	size_t n = strlen(name);
+	int socket = n < sizeof(request.name) ? (int)SYS_3(__NR_socket, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
+
+	if (socket < 0)
+		return 0;
+	memcpy(request.name, name, n);
+	n = SYS_3(__NR_ioctl, socket, SIOCGIFINDEX, &request) ? 0 : decimal(text, (uint32_t)request.value);
+	if (n && SYS_3(__NR_ioctl, socket, SIOCGIFFLAGS, &request) == 0 && request.value & IFF_UP) {
+		memcpy(text + n, " up", 3);
+		n += 3;
+	}
+	sys_close(socket);
+	return n;
+}
+
 int open_process(const char *path, char *text)
 {
 	char proc[32] = "/proc/", ticks[24], state = 0;
@@ -244,6 +291,11 @@ static int holds(const char *line, const struct line_fact *fact, char *const *en
 		return n >= 0 && !contains(text, (size_t)n, detail);
 	case FACT_ENVIRONMENT:
 		n = environment_text(environment, path, text);
+		break;
+	case FACT_ACCEPTS:
+		return is_accepted(detail, value, fact->value_bytes);
+	case FACT_INTERFACE:
+		n = (long)interface_text(path, text);
 		break;
 	default:
 		return 0;

@@ -49,6 +49,21 @@ static int are_files(const struct line_header *header)
 	return 1;
 }
 
+static int is_place(const struct line_header *header, const struct line_place *place)
+{
+	switch (place->hole) {
+	case HOLE_FRESH:
+		return place->bytes <= FRESH_DIGITS;
+	case HOLE_ADDRESS:
+		return header->lease_count && (place->bytes == ADDRESS_BINARY || place->bytes == ADDRESS_DIGITS ||
+					       place->bytes == ADDRESS_TEXT);
+	case HOLE_LINK:
+		return header->lease_count && place->bytes == LINK_BYTES;
+	default:
+		return place->hole < HOLES_MAX;
+	}
+}
+
 /* They lie between the tables in front and their own behind. */
 static int are_places(const struct line_header *header)
 {
@@ -63,7 +78,7 @@ static int are_places(const struct line_header *header)
 	for (uint32_t i = 0; i < header->place_count; i++, place++) {
 		if (place->offset < first || (uint64_t)place->offset + place->bytes > header->places)
 			return 0;
-		if (place->hole != HOLE_FRESH ? place->hole >= HOLES_MAX : place->bytes > FRESH_DIGITS)
+		if (!is_place(header, place))
 			return 0;
 	}
 	return 1;
@@ -81,7 +96,7 @@ int line_decode(const void *at, size_t bytes)
 		return -EINVAL;
 	if (header->kind != LINE_MAKE && header->kind != LINE_ENTER)
 		return -EINVAL;
-	if (!is_text(header, header->directory) || !is_text(header, header->record))
+	if (!is_text(header, header->directory) || !is_text(header, header->record) || !is_text(header, header->leases))
 		return -EINVAL;
 	if (!is_range(header, header->skeleton.offset, header->skeleton.bytes) ||
 	    !is_range(header, header->subdirectories.offset, header->subdirectories.bytes) ||

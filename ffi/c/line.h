@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #define LINE_MAGIC 0x454e494cu /* "LINE" */
-#define LINE_VERSION 2
+#define LINE_VERSION 3
 #define LINE_MAX_BYTES (16u << 20)
 
 struct line_range {
@@ -35,7 +35,9 @@ enum line_fact_kind {
 	FACT_LINK,	  /* the symbolic link points to `value` */
 	FACT_LACKS,	  /* the file, if there is one, does not contain `detail` */
 	FACT_ENVIRONMENT, /* the variable `path`, or all of them for "", each ended by a newline, is `value` */
-	FACT_LAST = FACT_ENVIRONMENT
+	FACT_ACCEPTS,	  /* the kernel refuses none of the netlink messages `value`, of protocol `detail` */
+	FACT_INTERFACE,	  /* the network interface `path` has the index `value`, with " up" behind if it is so; none: "" */
+	FACT_LAST = FACT_INTERFACE
 };
 
 struct line_fact {
@@ -53,12 +55,18 @@ struct line_file {
 /* Where something stands that is another one each time. */
 struct line_place {
 	uint32_t offset;
-	uint16_t hole; /* of the words and files that the line was found by (holes.h), or HOLE_FRESH */
+	uint16_t hole; /* of the words and files that the line was found by (holes.h), or one of these */
 	uint16_t bytes; /* of the hole's beginning, or all of it */
 };
 
-#define HOLE_FRESH 0xffff /* an ID that nobody had */
+#define HOLE_FRESH 0xffff   /* an ID that nobody had */
+#define HOLE_ADDRESS 0xfffe /* the container's, in as many bytes as an address has ... */
+#define HOLE_LINK 0xfffd    /* the index of its link's end on the host: four bytes */
 #define FRESH_DIGITS 64
+#define ADDRESS_BINARY 4 /* ... in network order, */
+#define ADDRESS_DIGITS 8 /* in hexadecimal digits, */
+#define ADDRESS_TEXT 15	 /* or as people write it, with blanks behind */
+#define LINK_BYTES 4
 
 struct line_header {
 	uint32_t magic, version, bytes, kind;
@@ -74,6 +82,15 @@ struct line_header {
 	uint32_t passed; /* by which number the plan knows the lock, or the pidfd */
 	uint32_t output; /* by which number it knows a file for what hooks print; 0: none */
 	uint32_t nofile; /* what Bun had raised its soft limit of open files to */
+	uint32_t leases; /* text: directory where an address is leased; see lease.c */
+	uint32_t lease_first, lease_count; /* which ones; none: 0 */
+};
+
+/* What a new container has of its own. */
+struct own {
+	char id[FRESH_DIGITS];
+	uint32_t address; /* in this machine's order */
+	uint32_t link;
 };
 
 /*
@@ -82,5 +99,19 @@ struct line_header {
  * Filling places changes neither the header, nor facts and files, nor places. Returns 0, or -EINVAL.
  */
 int line_decode(const void *at, size_t bytes);
+
+struct holes;
+
+/* fill_places - put holes and an ID where an earlier command's stood. Returns 0, or -1 if the holes are not so many or so long. */
+int fill_places(char *line, const struct holes *holes, const struct own *own);
+
+/* fill_address - the same with address and link, once they are had. */
+void fill_address(char *line, const struct own *own);
+
+/* write_digits - the eight hexadecimal digits of an address. */
+void write_digits(char to[ADDRESS_DIGITS], uint32_t address);
+
+/* count_messages - netlink messages that lie one behind the other, or 0 if these bytes are anything else. */
+uint64_t count_messages(const char *messages, size_t bytes);
 
 #endif

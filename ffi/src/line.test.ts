@@ -1,18 +1,21 @@
 import { beforeAll, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import {
+  ADDRESS_BYTES,
   encodeLine,
   FACT,
   fillPlaces,
+  HOLE,
   lineFact,
   lineFile,
   lineHeader,
   lineName,
   linePlace,
   type MakeLine,
+  type Place,
   placesOf,
   placesOfLine,
   wordBytes,
@@ -44,6 +47,28 @@ const line: MakeLine = {
   nofile: 1024,
 };
 
+/** The same on a bridge. */
+const leased: MakeLine = {
+  ...line,
+  facts: [...line.facts, { kind: "accepts", path: "", detail: "12", value: message(17) + message(16) }],
+  files: [...line.files, ["address", "0a580002", [{ offset: 0, hole: HOLE.address, bytes: ADDRESS_BYTES.digits }]]],
+  lease: { directory: "/run/bantubox/leases", first: 0x0a580002, count: 65_533 },
+  // In the 30 bytes of the plan that are no hole.
+  planPlaces: [
+    { offset: 0, hole: HOLE.link, bytes: 4 },
+    { offset: 4, hole: HOLE.address, bytes: ADDRESS_BYTES.binary },
+    { offset: 8 + 64, hole: HOLE.fresh, bytes: 1 },
+  ],
+};
+
+/** A netlink message of so many bytes that asks for an acknowledgement, padded. */
+function message(bytes: number, flags = 5): string {
+  const buffer = Buffer.alloc(Math.max(16, Math.min((bytes + 3) & ~3, 64)));
+  buffer.writeUInt32LE(bytes, 0);
+  buffer.writeUInt16LE(flags, 6);
+  return buffer.toString("latin1");
+}
+
 beforeAll(() => {
   const built = Bun.spawnSync(["make", "-s", "-C", ffi, "build/fuzz-line"]);
   expect(built.stderr.toString()).toBe("");
@@ -65,6 +90,8 @@ test("the line's layout and numbers are those of c/line.h", () => {
     const asked: [string, number][] = [
       ...Object.entries(structs).map(([name, { size }]): [string, number] => [`sizeof(struct line_${name})`, size]),
       ...(offsets as [string, number][]),
+      ...Object.entries(HOLE).map(([name, number]): [string, number] => [`HOLE_${name.toUpperCase()}`, number]),
+      ...Object.entries(ADDRESS_BYTES).map(([name, n]): [string, number] => [`ADDRESS_${name.toUpperCase()}`, n]),
       ...Object.entries(FACT).map(([name, number]): [string, number] => [`FACT_${name.toUpperCase()}`, number]),
     ];
     const source = asked.map(([text]) => `printf("%lld\\n", (long long)(${text}));`).join("\n");
@@ -82,11 +109,28 @@ test("the line's layout and numbers are those of c/line.h", () => {
   }
 });
 
-/** What the decoder says of a file, under sanitizers. */
+/** What the decoder says of a file, which is filled when it is accepted; under sanitizers. */
 function decode(bytes: Uint8Array): number {
-  const { stdout, stderr } = Bun.spawnSync([join(ffi, "build/fuzz-line")], { stdin: bytes });
+  return Number(said(bytes)[0]);
+}
+
+/** The same, and how many messages it counts in each fact that has some. */
+function said(bytes: Uint8Array, ...filled: string[]): string[] {
+  const { stdout, stderr } = Bun.spawnSync([join(ffi, "build/fuzz-line"), ...filled], { stdin: bytes });
   expect(stderr.toString()).toBe("");
-  return Number(stdout.toString());
+  return stdout.toString().trimEnd().split("\n");
+}
+
+/** What fuzz-line makes of a line. */
+function filledBy(bytes: Uint8Array): Buffer {
+  const directory = mkdtempSync(join(tmpdir(), "bb-line-"));
+  try {
+    const file = join(directory, "filled");
+    expect(said(bytes, file)[0]).toBe("0");
+    return readFileSync(file);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 }
 
 test("what is encoded is accepted, and has its holes in all places", () => {
@@ -110,13 +154,66 @@ test("what is encoded is accepted, and has its holes in all places", () => {
   expect(decode(encodeLine({ ...common, kind: "enter", record: "/run/x/pid" }))).toBe(0);
 });
 
+test("both sides fill the same: IDs, an address in all its ways, and a link", () => {
+  const plan = Buffer.alloc(60, ".");
+  const address = (offset: number, kind: keyof typeof ADDRESS_BYTES): Place => ({
+    offset,
+    hole: HOLE.address,
+    bytes: ADDRESS_BYTES[kind],
+  });
+  const planPlaces = [
+    address(0, "text"),
+    address(16, "digits"),
+    address(25, "binary"),
+    { offset: 30, hole: HOLE.link, bytes: 4 },
+    { offset: 35, hole: HOLE.fresh, bytes: 9 },
+  ];
+  const bytes = encodeLine({ ...leased, plan, planPlaces });
+  const theirs = filledBy(bytes);
+  const own = { id: "e".repeat(64), address: 0xc0a80c7b, link: 0x7fedcba9 };
+  expect(theirs.equals(fillPlaces(bytes, placesOfLine(bytes), Array(32).fill("h".repeat(255)), own))).toBe(true);
+  const { plan: at } = lineHeader.decode(bytes);
+  expect(theirs.toString("latin1", at, at + 45)).toBe(
+    "192.168.12.123 .c0a80c7b.\xc0\xa8\x0c\x7b.\xa9\xcb\xed\x7f.eeeeeeeee.",
+  );
+  expect(theirs.toString("latin1")).not.toContain("0a580002");
+  // Nothing of it is in a line without leases.
+  expect(decode(encodeLine({ ...line, plan, planPlaces }))).not.toBe(0);
+  for (const bytes of [3, 5, 64]) {
+    const places = [{ offset: 0, hole: HOLE.address, bytes }];
+    expect(decode(encodeLine({ ...leased, plan: Buffer.alloc(99), planPlaces: places }))).not.toBe(0);
+  }
+});
+
+test.each([
+  ["one", message(16), 1],
+  ["three, of other lengths", message(17) + message(16) + message(40), 3],
+  ["the last one without its padding", message(16) + message(17).slice(0, 17), 2],
+  ["none", "", 0],
+  ["less than a header", message(16).slice(0, 15), 0],
+  ["the beginning of another", `${message(16)}\x10`, 0],
+  ["a length of less than a header", message(15), 0],
+  ["a length of more than there is", message(20).slice(0, 19), 0],
+  ["a length of nothing", message(0), 0],
+  ["a length that wraps around", message(0xffffffff), 0],
+  ["what is not acknowledged, and would be waited for", message(16) + message(16, 1), 0],
+  ["a dump", message(16, 0x305), 0],
+])("netlink messages are counted: %s", (_, value, count) => {
+  const bytes = encodeLine({ ...leased, facts: [{ kind: "accepts", path: "", detail: "0", value }] });
+  expect(said(bytes)).toEqual(["0", `${count} messages`]);
+});
+
 test("a damaged line is refused, or stays within itself", () => {
-  const good = encodeLine(line);
+  const good = encodeLine(leased);
   let accepted = 0;
-  const runs = 60;
+  const runs = 80;
   fc.assert(
     fc.property(
-      fc.nat(lineHeader.size + 2 * (lineFact.size + lineFile.size) - 1),
+      fc.oneof(
+        fc.nat(lineHeader.size + 3 * (lineFact.size + lineFile.size) - 1),
+        // Places are at the end, in front of the last byte.
+        fc.nat(placesOfLine(good).length * linePlace.size).map((back) => good.length - 1 - back),
+      ),
       fc.integer({ min: 1, max: 255 }),
       (at, change) => {
         const bytes = good.slice();

@@ -6,12 +6,25 @@ import { struct } from "./struct.ts";
  */
 
 const LINE_MAGIC = 0x454e494c;
-const LINE_VERSION = 2;
-/** Instead of a hole's index: an ID that nobody had. */
-const HOLE_FRESH = 0xffff;
+const LINE_VERSION = 3;
+
+/** What the front draws or leases, instead of a hole's index; see line.h. */
+export const HOLE = { fresh: 0xffff, address: 0xfffe, link: 0xfffd } as const;
+
+/** In how many bytes an address stands somewhere: as the kernel has it, in hexadecimal digits, in an /etc/hosts. */
+export const ADDRESS_BYTES = { binary: 4, digits: 8, text: 15 } as const;
 
 /** Numbers of `enum line_fact_kind`. */
-export const FACT = { text: 1, below: 2, node: 3, link: 4, lacks: 5, environment: 6 } as const;
+export const FACT = {
+  text: 1,
+  below: 2,
+  node: 3,
+  link: 4,
+  lacks: 5,
+  environment: 6,
+  accepts: 7,
+  interface: 8,
+} as const;
 
 /**
  * Something that has to be as it was, for the plan to be good:
@@ -22,11 +35,15 @@ export const FACT = { text: 1, below: 2, node: 3, link: 4, lacks: 5, environment
  * - link: the symbolic link `path` points to `value`
  * - lacks: the file `path`, if it is there, does not contain `detail`
  * - environment: the variable `path`, or all of them for "", is `value`: `NAME=value` and a newline each
+ * - accepts: the kernel refuses none of the netlink messages `value`, of the protocol with the number `detail`, each of
+ *   which asks for an acknowledgement
+ * - interface: the network interface `path` has the index `value`, with " up" behind if it is so
  */
 export interface Fact {
   readonly kind: keyof typeof FACT;
   readonly path: string;
   readonly detail: string;
+  /** A Latin-1 character for each byte of `accepts`. */
   readonly value: string;
   /** Looked at again once others can see the container, or the process is held by its descriptor. */
   readonly isLate?: boolean;
@@ -62,8 +79,12 @@ export interface MakeLine extends CommonLine {
   readonly directory: string;
   readonly mode: number;
   readonly subdirectories: readonly string[];
-  /** [name, content] */
-  readonly files: readonly (readonly [string, string])[];
+  /** [name, content, places of the address in it] */
+  readonly files: readonly (readonly [string, string, (readonly Place[])?])[];
+  /** Where the front leases the container an address: net/src/leases.ts has the same directory and range. */
+  readonly lease?: { readonly directory: string; readonly first: number; readonly count: number } | undefined;
+  /** Where address and link stand in the plan. */
+  readonly planPlaces?: readonly Place[];
 }
 
 /** A command in a container that runs. */
@@ -97,6 +118,9 @@ export const lineHeader = struct({
   passed: "u32",
   output: "u32",
   nofile: "u32",
+  leases: "u32",
+  leaseFirst: "u32",
+  leaseCount: "u32",
 });
 
 /** struct line_fact. */
@@ -144,29 +168,37 @@ export function encodeLine(line: MakeLine | EnterLine): Uint8Array<ArrayBuffer> 
   // From here on are the places. Paths come first: they are looked at, the rest is handed on.
   const first = file.length;
   const facts = Buffer.concat(
-    line.facts.map(({ kind, path, detail, value, isLate }) =>
-      lineFact.encode({
+    line.facts.map(({ kind, path, detail, value, isLate }) => {
+      const bytes = Buffer.from(value, kind === "accepts" ? "latin1" : "utf8");
+      return lineFact.encode({
         kind: FACT[kind],
         late: isLate ? 1 : 0,
         path: file.text(path).at,
         detail: file.text(detail).at,
-        value: file.text(value).at,
-        valueBytes: Buffer.byteLength(value),
-      }),
-    ),
+        value: file.add(Buffer.concat([bytes, new Uint8Array(1)])).at,
+        valueBytes: bytes.length,
+      });
+    }),
   );
   const directory = file.text(isMake ? line.directory : "").at;
   const subdirectories = file.add(wordBytes(isMake ? line.subdirectories : []));
   const record = file.text(isMake ? "" : line.record).at;
+  const lease = isMake ? line.lease : undefined;
+  const leases = file.text(lease?.directory ?? "").at;
+  const known: Place[] = [];
   const contents = Buffer.concat(
-    files.map(([name, content]) => {
+    files.map(([name, content, places = []]) => {
       const bytes = Buffer.from(content);
-      return lineFile.encode({ name: file.text(name).at, content: file.add(bytes).at, contentBytes: bytes.length });
+      const named = file.text(name).at;
+      const { at, length } = file.add(bytes);
+      for (const place of places) known.push({ ...place, offset: at + place.offset });
+      return lineFile.encode({ name: named, content: at, contentBytes: length });
     }),
   );
   const plan = file.add(line.plan);
+  for (const place of (isMake && line.planPlaces) || []) known.push({ ...place, offset: plan.at + place.offset });
   file.align();
-  const places = placesOf(file.bytes(), line.holes, first);
+  const places = placesOf(file.bytes(), line.holes, first, known);
   const placeTable = file.add(Buffer.concat(places.map((place) => linePlace.encode(place)))).at;
   file.text("");
 
@@ -194,6 +226,9 @@ export function encodeLine(line: MakeLine | EnterLine): Uint8Array<ArrayBuffer> 
     passed: line.passed,
     output: line.output ?? 0,
     nofile: line.nofile,
+    leases,
+    leaseFirst: lease?.first ?? 0,
+    leaseCount: lease?.count ?? 0,
   });
   bytes.set(facts, tables.facts);
   bytes.set(contents, tables.files);
@@ -234,17 +269,19 @@ class Parts {
 /** How much of an ID people see, and a hostname shows. */
 const SHORT_DIGITS = 12;
 
-interface Place {
+/** Where a hole, or so much of its beginning, stands in a text. */
+export interface Place {
   readonly offset: number;
   readonly hole: number;
   readonly bytes: number;
 }
 
-/** Where holes stand in `content` from `from` on. A longer one goes before one that it contains. */
-export function placesOf(content: Uint8Array, holes: readonly Hole[], from = 0): Place[] {
+/** Where holes stand in `content` from `from` on, beside the places that are `known`. A longer one goes before one that it contains. */
+export function placesOf(content: Uint8Array, holes: readonly Hole[], from = 0, known: readonly Place[] = []): Place[] {
   const buffer = Buffer.from(content.buffer, content.byteOffset, content.length);
   const taken = new Uint8Array(content.length);
-  const places: Place[] = [];
+  const places: Place[] = [...known];
+  for (const { offset, bytes } of known) taken.fill(1, offset, offset + bytes);
   const mark = (text: string, hole: number, beside?: RegExp): void => {
     const wanted = Buffer.from(text);
     for (let at = buffer.indexOf(wanted, from); at !== -1; at = buffer.indexOf(wanted, at + 1)) {
@@ -257,7 +294,7 @@ export function placesOf(content: Uint8Array, holes: readonly Hole[], from = 0):
   };
   for (const { index, text, beside } of holes.toSorted((a, b) => b.text.length - a.text.length)) {
     if (index !== "fresh") mark(text, index, beside);
-    else for (const length of [text.length, SHORT_DIGITS]) mark(text.slice(0, length), HOLE_FRESH);
+    else for (const length of [text.length, SHORT_DIGITS]) mark(text.slice(0, length), HOLE.fresh);
   }
   return places.sort((a, b) => a.offset - b.offset);
 }
@@ -268,9 +305,32 @@ export function placesOfLine(line: Uint8Array): Place[] {
   return Array.from({ length: placeCount }, (_, i) => linePlace.decode(line, places + i * linePlace.size));
 }
 
-/** Fills holes anew, as the front does. */
-export function fillPlaces(content: Uint8Array, places: readonly Place[], texts: readonly string[]): Uint8Array {
+/** Fills holes anew, as the front does. @param own What it would draw and lease. */
+export function fillPlaces(
+  content: Uint8Array,
+  places: readonly Place[],
+  texts: readonly string[],
+  own: Own = { id: "", address: 0, link: 0 },
+): Uint8Array {
   const filled = content.slice();
-  for (const { offset, hole, bytes } of places) filled.set(Buffer.from(texts[hole] ?? "").subarray(0, bytes), offset);
+  for (const { offset, hole, bytes } of places) filled.set(bytesOf(hole, bytes, texts, own), offset);
   return filled;
+}
+
+/** What a container has of its own: its ID, an address, and the index of its link's end on the host. */
+export interface Own {
+  readonly id: string;
+  readonly address: number;
+  readonly link: number;
+}
+
+function bytesOf(hole: number, bytes: number, texts: readonly string[], { id, address, link }: Own): Uint8Array {
+  const number = new DataView(new ArrayBuffer(4));
+  if (hole === HOLE.link) number.setUint32(0, link, true);
+  else number.setUint32(0, address);
+  const binary = new Uint8Array(number.buffer);
+  if (hole === HOLE.link || (hole === HOLE.address && bytes === ADDRESS_BYTES.binary)) return binary;
+  if (hole === HOLE.address)
+    return Buffer.from(bytes === ADDRESS_BYTES.digits ? binary.toHex() : binary.join(".").padEnd(ADDRESS_BYTES.text));
+  return Buffer.from(hole === HOLE.fresh ? id : (texts[hole] ?? "")).subarray(0, bytes);
 }

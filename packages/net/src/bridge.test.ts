@@ -4,7 +4,7 @@ import { isErrno } from "@bantubox/ffi";
 import { type BridgeNetwork, chooseSubnet, ensureBridge, removeBridge } from "./bridge.ts";
 import { NETLINK, NetlinkSocket } from "./netlink/socket.ts";
 import { connects, Listener, missingRoot, Netns } from "./testing/netns.ts";
-import { macFromAddress, planLoopback, planVeth, QUIET_SYSCTLS, vethName } from "./veth.ts";
+import { macFromAddress, planLoopback, planVeth, QUIET_SYSCTLS, vethIndex, vethName } from "./veth.ts";
 
 const bb0: BridgeNetwork = { name: "bridge", bridge: "bb0", subnet: "10.88.0.0/16", gateway: "10.88.0.1" };
 const bb1: BridgeNetwork = { name: "other", bridge: "bb1", subnet: "10.0.0.0/24", gateway: "10.0.0.1" };
@@ -33,6 +33,7 @@ function connect(host: Netns, container: Netns, network: BridgeNetwork, bridgeIn
   const plan = planVeth({
     bridgeIndex,
     hostName,
+    hostIndex: vethIndex(),
     containerName: "eth0",
     netnsFd: container.fd,
     mac: macFromAddress(ip),
@@ -163,7 +164,12 @@ rootTest("planVeth() connects containers with each other, the host and the world
     expect.objectContaining({ dst: "10.88.0.0/16", dev: "eth0" }),
   ]);
   expect(links(a)).toContainEqual(
-    expect.objectContaining({ ifname: "eth0", ifindex: 100, address: "02:bb:0a:58:00:02", operstate: "UP" }),
+    expect.objectContaining({
+      ifname: "eth0",
+      ifindex: 100,
+      address: "02:bb:0a:58:00:02",
+      operstate: "UP",
+    }),
   );
   expect(links(host)).toContainEqual(
     expect.objectContaining({ master: "bb0", ifname: expect.stringMatching(/^vethbb0123/) }),
@@ -302,6 +308,7 @@ rootTest("NetlinkSocket.call() says what the kernel said", () => {
   const plan = planVeth({
     bridgeIndex: 77,
     hostName: "vethbb1",
+    hostIndex: vethIndex(),
     containerName: "eth0",
     netnsFd: container.fd,
     mac: "02:bb:00:00:00:01",

@@ -1,12 +1,15 @@
 import { BoxError, ERRNO, isErrno, nodeFs, readTextSync } from "@bantubox/ffi";
 import { addAddress, listAddresses, parseAddress } from "./address.ts";
 import { formatIpv4, formatSubnet, isHostOf, overlaps, parseIpv4, parseSubnet, type Subnet } from "./cidr.ts";
-import { ensureZone, removeZone } from "./firewall.ts";
+import { ensureZone, questionsOf, removeZone } from "./firewall.ts";
 import { checkLinkName, createBridge, deleteLink, getLink, type Link, parseLink, setUp } from "./link.ts";
 import { encodeBatch } from "./netlink/message.ts";
 import { NETLINK, NetlinkSocket, refusal } from "./netlink/socket.ts";
 import { listRoutes, parseDestination } from "./route.ts";
 import { macFromAddress } from "./veth.ts";
+
+/** The number of netfilter's protocol, for socket(2). */
+export const NETFILTER = NETLINK.NETFILTER;
 
 export interface BridgeNetwork {
   readonly name: string;
@@ -39,6 +42,11 @@ export function ensureBridge(network: BridgeNetwork): { index: number } {
   setSysctl("/proc/sys/net/ipv4/ip_forward", "1");
   if (!link.up) socket.call(`set bridge "${bridge}" up`, encodeBatch([setUp(link.index)]));
   return { index: link.index };
+}
+
+/** What `ensureBridge` asks the kernel about NAT: a batch for a socket of `NETFILTER` that is refused unless it stands. */
+export function zoneQuestions({ bridge, subnet }: BridgeNetwork): Uint8Array<ArrayBuffer> {
+  return questionsOf({ bridge, subnet: parseSubnet(subnet) });
 }
 
 /**

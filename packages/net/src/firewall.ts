@@ -108,12 +108,16 @@ export function removeZone(zone: Zone): void {
 }
 
 /** Reads only, for this is asked whenever a container starts. */
-function hasZone(socket: NetlinkSocket, { bridge, subnet }: Zone): boolean {
-  const questions = encodeBatch([
+function hasZone(socket: NetlinkSocket, zone: Zone): boolean {
+  return socket.attempt(questionsOf(zone)).errno === 0;
+}
+
+/** Messages that the kernel refuses when what they ask for is not there. */
+export function questionsOf({ bridge, subnet }: Zone): Uint8Array<ArrayBuffer> {
+  return encodeBatch([
     getElements(TABLE, BRIDGES, [{ key: nameKey(bridge) }]),
     getElements(TABLE, SUBNETS, [{ key: addressKey(subnet.base) }, { key: addressKey(subnet.broadcast) }]),
   ]);
-  return socket.attempt(questions).errno === 0;
 }
 
 /** Creating the table comes first and fails when it exists, so rules are never there twice. */

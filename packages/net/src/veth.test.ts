@@ -1,10 +1,11 @@
 import { expect, test } from "bun:test";
 import { decodeMessages, NLM } from "./netlink/message.ts";
-import { macFromAddress, planLoopback, planVeth, vethHint, vethName } from "./veth.ts";
+import { macFromAddress, planLoopback, planVeth, vethHint, vethIndex, vethName } from "./veth.ts";
 
 const OPTIONS = {
   bridgeIndex: 3,
   hostName: "vethbb012300000",
+  hostIndex: vethIndex(),
   containerName: "eth0",
   netnsFd: 100,
   mac: "02:bb:0a:58:00:02",

@@ -14,10 +14,15 @@ const LOOPBACK = 1;
  */
 const CONTAINER_INDEX = 100;
 
+/** How much of an ID `onlyVethName` shows. */
+export const ONLY_DIGITS = 9;
+
 export interface VethOptions {
   readonly bridgeIndex: number;
-  /** Of `vethName`. */
+  /** Of `vethName` or `onlyVethName`. */
   readonly hostName: string;
+  /** Of `vethIndex`. */
+  readonly hostIndex: number;
   /** The interface's name in the container: `eth0`. */
   readonly containerName: string;
   /** Number that a descriptor of the container's network namespace has where the host's batch is sent. */
@@ -60,7 +65,7 @@ export function planVeth(options: VethOptions): VethPlan {
   return {
     host: encodeBatch([
       createVeth({
-        index: randomIndex(),
+        index: options.hostIndex,
         name: options.hostName,
         master: options.bridgeIndex,
         peer: { index, name: options.containerName, mac: options.mac, netnsFd: options.netnsFd },
@@ -114,7 +119,15 @@ export function macFromAddress(ipv4: string): string {
   return `02:bb:${hex.slice(0, 2)}:${hex.slice(2, 4)}:${hex.slice(4, 6)}:${hex.slice(6)}`;
 }
 
-/** Far above what the kernel counts up to, so it collides with other containers' alone: once in 2^30. */
-function randomIndex(): number {
-  return 2 ** 30 + Math.floor(Math.random() * (2 ** 30 - 1));
+/** Of a container that starts only once: its ID alone tells it, by as much of that as there is room for. */
+export function onlyVethName(containerId: string): string {
+  return `vethbb${containerId.slice(0, ONLY_DIGITS)}`;
+}
+
+/**
+ * An index for the host's end, far above what the kernel counts up to, so it collides with other containers' alone:
+ * once in 2^30. Fewer than that, so that an executable's front draws them by a mask (ffi/c/lease.c).
+ */
+export function vethIndex(random = Math.floor(Math.random() * 2 ** 30)): number {
+  return 2 ** 30 + random;
 }

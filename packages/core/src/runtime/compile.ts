@@ -30,6 +30,8 @@ export interface StartContext {
   readonly network: NetworkSetup;
   /** Files that the engine writes into `directory` at each start: [name, content]. */
   readonly files: readonly (readonly [string, string])[];
+  /** Absolute path of what says that its address is the container's, and goes with it. */
+  readonly lease: string | undefined;
   readonly stdio: Stdio;
   readonly filter: SeccompFilter | undefined;
   /** PID 1 is a reaper of ours, and the command its child. */
@@ -165,6 +167,11 @@ function compileEnd({ plan }: Build, context: StartContext, directory: Reg): voi
   exited.builtin("removeTree", AT.FDCWD, context.runDirectory).ignore();
   undo.builtin("removeTree", AT.FDCWD, context.runDirectory).ignore();
   if (!context.autoRemove) return;
+  // As long as its directory has the name, nobody takes the address for free, or takes it back.
+  if (context.lease !== undefined) {
+    exited.sys("unlinkat", AT.FDCWD, context.lease, 0).ignore();
+    undo.sys("unlinkat", AT.FDCWD, context.lease, 0).ignore();
+  }
   // For everybody else it is gone at once; its files go when nobody waits for it.
   const gone = goneDirectory(context.directory);
   exited.sys("renameat2", AT.FDCWD, context.directory, AT.FDCWD, gone, 0).ignore();

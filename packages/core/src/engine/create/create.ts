@@ -94,7 +94,7 @@ export async function makeContainer(
       mkdirSync(`${containerDirectory(engine, id)}/${name}`, { mode: 0o755 });
     if (options.storageSizeBytes !== undefined) await limitRoot(engine, launch.root, options.storageSizeBytes);
     const row = { id, source, isStarted, volumes: userMounts.volumes };
-    const isRowless = isStarted && needsNoRow(options, network, userMounts);
+    const isRowless = isStarted && needsNoRow(options, userMounts);
     const made = isRowless
       ? { container: rowlessContainer(launch, row), fresh: [] }
       : insertRow(engine, options, launch, row);
@@ -307,9 +307,9 @@ interface NewRow {
   readonly volumes: readonly VolumeMount[];
 }
 
-/** Whether nothing of the container has to be unique or is allocated. */
-function needsNoRow({ autoRemove, name }: ContainerOptions, network: string, { volumes }: UserMounts): boolean {
-  return autoRemove === true && name === undefined && network !== "bridge" && volumes.length === 0;
+/** Whether nothing of the container has to be unique, or is of the database. */
+function needsNoRow({ autoRemove, name }: ContainerOptions, { volumes }: UserMounts): boolean {
+  return autoRemove === true && name === undefined && volumes.length === 0;
 }
 
 function rowlessContainer(launch: Launch, { id, source }: NewRow): Container {

@@ -5,18 +5,22 @@ import {
   ensureBridge,
   hostResolvConf,
   hostsFile,
-  leaseAddress,
   macFromAddress,
+  onlyVethName,
+  parseIpv4,
   planLoopback,
   planVeth,
   resolvConf,
+  type VethOptions,
+  vethIndex,
   vethName,
   withPrefix,
 } from "@bantubox/net";
+import { leaseName } from "@bantubox/net/leases";
 import { NETNS_FD, type NetworkSetup } from "../../runtime/network.ts";
 import { type Container, findContainer } from "../state/container.ts";
 import { containerDirectory, type Engine } from "../state/engine.ts";
-import { tryLock } from "../state/lock.ts";
+import { heldAddress, leasesDirectory, takeAddress } from "../state/leases.ts";
 import { readStatus } from "../state/status.ts";
 import { hostHostname } from "./hostname.ts";
 import { openDirectory } from "./image-root.ts";
@@ -30,12 +34,21 @@ const DEFAULT_BRIDGE = "bb0";
 export interface NetworkStart {
   readonly setup: NetworkSetup;
   readonly files: readonly (readonly [string, string])[];
-  /** On a bridge. */
-  readonly address?: string;
+  readonly bridged?: Bridged;
 }
 
-/** Prepares the network of one start. A bridge stands afterwards, and an address is the container's. */
-export function prepareNetwork(engine: Engine, { id, launch }: Container): NetworkStart {
+/** A container on a bridge. */
+export interface Bridged {
+  readonly network: BridgeNetwork;
+  readonly address: string;
+  /** Absolute path of the address's lease. */
+  readonly lease: string;
+  /** What its link was planned of. */
+  readonly veth: VethOptions;
+}
+
+/** Prepares the network of one start. A bridge stands afterwards, and an address is the container's, whose lock the caller holds. */
+export function prepareNetwork(engine: Engine, { id, launch, autoRemove }: Container): NetworkStart {
   const { network, hostname } = launch;
   if (network === "none")
     return { setup: { kind: "loopback", batch: planLoopback() }, files: files(hostname, undefined, resolver()) };
@@ -43,32 +56,28 @@ export function prepareNetwork(engine: Engine, { id, launch }: Container): Netwo
   if (network.startsWith("container:")) return joinContainer(engine, network.slice("container:".length));
   const bridge = defaultNetwork(engine);
   const { index } = ensureBridge(bridge);
-  const address = leaseAddress(engine.database, {
-    network: bridge.name,
-    subnet: bridge.subnet,
-    gateway: bridge.gateway,
-    owner: id,
-    isAlive: (owner) => isLeaseAlive(engine, owner),
-  });
-  const veth = planVeth({
+  const address = takeAddress(engine, id, bridge);
+  const veth: VethOptions = {
     bridgeIndex: index,
-    hostName: vethName(id),
+    hostName: autoRemove ? onlyVethName(id) : vethName(id),
+    hostIndex: vethIndex(),
     containerName: "eth0",
     netnsFd: NETNS_FD,
     mac: macFromAddress(address),
     address: withPrefix(address, bridge.subnet),
     gateway: bridge.gateway,
-  });
-  return { setup: { kind: "veth", veth }, files: files(hostname, address, resolver()), address };
+  };
+  return {
+    setup: { kind: "veth", veth: planVeth(veth) },
+    files: files(hostname, address, resolver()),
+    bridged: { network: bridge, address, lease: `${leasesDirectory(engine)}/${leaseName(parseIpv4(address))}`, veth },
+  };
 }
 
 /** The container's address on its bridge, if it holds one. */
 export function addressOf(engine: Engine, id: string): { address: string; network: BridgeNetwork } | undefined {
-  const row = engine.database.query<{ address: number }, [string]>("SELECT address FROM lease WHERE owner = ?").get(id);
-  if (row === null) return undefined;
-  const { address } = row;
-  const text = [24, 16, 8, 0].map((shift) => (address >>> shift) & 0xff).join(".");
-  return { address: text, network: defaultNetwork(engine) };
+  const address = heldAddress(engine, id);
+  return address === undefined ? undefined : { address, network: defaultNetwork(engine) };
 }
 
 /** The default network's row, chosen once so that it collides with nothing of this host. */
@@ -84,15 +93,6 @@ function defaultNetwork({ database }: Engine): BridgeNetwork {
     .query("INSERT OR IGNORE INTO network (name, bridge, subnet, gateway) VALUES (?, ?, ?, ?)")
     .run(DEFAULT_NETWORK, DEFAULT_BRIDGE, subnet, gateway);
   return select.get(DEFAULT_NETWORK) ?? { name: DEFAULT_NETWORK, bridge: DEFAULT_BRIDGE, subnet, gateway };
-}
-
-/** An address is its container's while that runs, starts or clears up. */
-function isLeaseAlive(engine: Engine, owner: string): boolean {
-  const container = findContainer(engine, owner);
-  if (container === undefined) return false;
-  if (readStatus(engine, container).state === "running") return true;
-  using lock = tryLock(engine, owner);
-  return lock === undefined;
 }
 
 function joinContainer(engine: Engine, id: string): NetworkStart {

@@ -2,10 +2,10 @@ import { existsSync, isErrno, mkdirSync, nodeFs } from "@bantubox/ffi";
 import { placesOf } from "@bantubox/ffi/line";
 import type { RootFs } from "../../runtime/rootfs.ts";
 import type { NetworkStart } from "../create/network.ts";
-import { padAddress } from "../create/pad-address.ts";
 import type { Engine } from "../state/engine.ts";
+import { findBridgePlaces } from "./bridge-places.ts";
 import { NOT_KEPT, writeKept } from "./kept-file.ts";
-import type { BridgePlaces, KeptStart, StartKey } from "./kept-start.ts";
+import type { KeptStart, StartKey } from "./kept-start.ts";
 
 /** Kept at most; a new one after that begins anew. */
 const MAX_PLANS = 128;
@@ -18,8 +18,8 @@ export interface CompiledStart extends Pick<KeptStart, "container" | "config" | 
 /** A start that can be made another container's; undefined where it has a root of its own, or its address cannot be told from the rest. */
 export function withPlaces({ network, ...start }: CompiledStart): KeptStart | undefined {
   if (!isShared(start.container.launch.root)) return undefined;
-  const bridge = bridgePlaces(start.plan, network);
-  if (bridge === undefined && network.address !== undefined) return undefined;
+  const bridge = findBridgePlaces(start.plan, network);
+  if (bridge === undefined && network.bridged !== undefined) return undefined;
   return { ...start, ...idPlaces(start.plan, start.container.id), ...(bridge === undefined ? {} : { bridge }) };
 }
 
@@ -34,17 +34,6 @@ function idPlaces(plan: Uint8Array, id: string): Pick<KeptStart, "whole" | "shor
 function isShared(root: RootFs): boolean {
   if (root.kind === "directory") return root.origin === undefined;
   return root.kind !== "overlay" || !root.base.startsWith(`${root.directory}/`);
-}
-
-function bridgePlaces(plan: Uint8Array, { setup, address }: NetworkStart): BridgePlaces | undefined {
-  if (setup.kind !== "veth" || address === undefined) return undefined;
-  const bytes = Buffer.from(plan.buffer, plan.byteOffset, plan.length);
-  const places = {
-    host: bytes.indexOf(setup.veth.host),
-    inside: bytes.indexOf(setup.veth.inside),
-    address: bytes.indexOf(`${padAddress(address)}\t`),
-  };
-  return Object.values(places).includes(-1) ? undefined : places;
 }
 
 /** Keeps a start, as it was compiled for one container. @returns It, unless it is one that cannot be kept. */

@@ -1,13 +1,15 @@
-import { type Fd, mkdirSync, nodeFs, writeNewSync } from "@bantubox/ffi";
+import { type Fd, mkdirSync, writeNewSync } from "@bantubox/ffi";
 import { buildFact, nodeFact, textFact } from "@bantubox/ffi/facts";
 import type { Fact } from "@bantubox/ffi/line";
 import type { Image } from "@bantubox/image/store";
+import type { NetworkStart } from "../create/network.ts";
 import type { ContainerOptions } from "../create/options.ts";
 import type { Container } from "../state/container.ts";
 import { containerDirectory, type Engine } from "../state/engine.ts";
 import { makeLocked } from "../state/lock.ts";
 import { nameOf } from "../state/names.ts";
 import { recordPath, recordText } from "../state/rowless.ts";
+import type { BridgePlaces } from "./bridge-places.ts";
 import { belowFact } from "./facts.ts";
 import { readKept } from "./kept-file.ts";
 
@@ -30,13 +32,6 @@ export interface KeptStart {
   readonly short: readonly number[];
   /** Where the container's address stands, and what makes its link. */
   readonly bridge?: BridgePlaces;
-}
-
-/** Offsets in the plan of what a container on the bridge has of its own, each as long as any other container's. */
-export interface BridgePlaces {
-  readonly host: number;
-  readonly inside: number;
-  readonly address: number;
 }
 
 const ID_LENGTH = 64;
@@ -95,25 +90,27 @@ export function recall({ runRoot }: Engine, key: StartKey): KeptStart | undefine
   return kept && { ...kept.facts, plan: kept.plan };
 }
 
-/** Makes a new container of a start that was kept, without a row unless it `hasRow`. @returns Its lock, and its plan. */
-export function makeKept(engine: Engine, kept: KeptStart, hasRow = false): MadeStart {
+/** Makes a new container of a start that was kept; one on the bridge has no address yet. @returns Its lock, and its plan. */
+export function makeKept(engine: Engine, kept: KeptStart): MadeStart {
   const random = crypto.getRandomValues(new Uint8Array(ID_LENGTH / 2));
   const id = random.toHex();
   const old = kept.container.id;
   const directory = containerDirectory(engine, id);
   const lock = makeLocked(engine, id);
   for (const name of ["rootfs", "upper", "work"]) mkdirSync(`${directory}/${name}`, { mode: 0o755 });
-  writeNewSync(`${directory}/config.json`, rename(kept.config, old, id), 0o600);
+  const config = rename(kept.config, old, id);
+  writeNewSync(`${directory}/config.json`, config, 0o600);
   const text = rename(recordText(kept.container), old, id);
-  if (!hasRow) writeNewSync(recordPath(engine, id), text, 0o600);
+  writeNewSync(recordPath(engine, id), text, 0o600);
   const now = Date.now();
   const container = { ...(JSON.parse(text) as Container), name: nameOf(id), createdMs: now, startedMs: now };
-  return { container, lock, plan: renameIn(kept, id) };
+  return { container, lock, config, plan: renameIn(kept, id) };
 }
 
-/** Takes back what `makeKept` made. */
-export function forgetKept(engine: Engine, { id }: Container, lock: Fd): void {
-  nodeFs().rmSync(containerDirectory(engine, id), { recursive: true, force: true });
+/** Takes back what `makeKept` made, and its address. */
+export async function forgetKept(engine: Engine, { container, lock }: MadeStart): Promise<void> {
+  const { removeCompletely } = await import("../state/sweep.ts");
+  removeCompletely(engine, container.id);
   lock.close();
 }
 
@@ -135,7 +132,11 @@ function renameIn({ plan, whole, short }: KeptStart, id: string): Uint8Array {
 export interface MadeStart {
   readonly container: Container;
   readonly lock: Fd;
+  /** Text of config.json. */
+  readonly config: string;
   readonly plan: Uint8Array;
+  /** Of a container on the bridge. */
+  readonly network?: NetworkStart;
 }
 
 /** Where the cgroup file systems are, and whether our parent groups in them are the ones that stood before. */

@@ -1,13 +1,29 @@
 import { isErrno } from "@bantubox/ffi";
 import { buildFact, nodeFact, openFiles, textFact, thawedFacts } from "@bantubox/ffi/facts";
-import { type EnterLine, encodeLine, type Fact, lineName, type MakeLine, wordBytes } from "@bantubox/ffi/line";
+import {
+  ADDRESS_BYTES,
+  type EnterLine,
+  encodeLine,
+  type Fact,
+  HOLE,
+  lineName,
+  type MakeLine,
+  type Place,
+  wordBytes,
+} from "@bantubox/ffi/line";
 import { findImage, markImages } from "@bantubox/image";
+import { parseIpv4 } from "@bantubox/net";
+import { leaseName, leaseRange } from "@bantubox/net/leases";
 import { PASSED_FD } from "../../runtime/become.ts";
 import { RECORD } from "../../runtime/records.ts";
+import type { Bridged, NetworkStart } from "../create/network.ts";
 import type { ContainerOptions } from "../create/options.ts";
 import { BOOT_ID } from "../state/boot.ts";
 import { containerDirectory, type Engine, runDirectory } from "../state/engine.ts";
+import { ADDRESS_FILE, leasesDirectory } from "../state/leases.ts";
 import { recordText } from "../state/rowless.ts";
+import { bridgeFacts } from "./bridge-facts.ts";
+import { type BridgePlaces, bridgePlacesFor } from "./bridge-places.ts";
 import { plansDirectory } from "./keep-start.ts";
 import type { KeptExec } from "./kept-exec.ts";
 import { NOT_KEPT, writeWhole } from "./kept-file.ts";
@@ -19,17 +35,23 @@ import type { KeptStart, StartKey } from "./kept-start.ts";
  * same line out without Bun. What it cannot compare is not remembered.
  */
 
-/** Remembers a `run` whose plan is kept. Those on the bridge need a row, and so Bun. */
+/** A start whose plan is kept, as it is one container's. */
+export interface RememberedStart extends Pick<KeptStart, "container" | "config" | "plan"> {
+  readonly bridge?: BridgePlaces | undefined;
+  readonly network?: NetworkStart | undefined;
+}
+
+/** Remembers a `run` whose plan is kept. */
 export function rememberRun(
   engine: Engine,
   words: readonly string[],
   options: ContainerOptions,
   key: StartKey,
-  kept: KeptStart,
+  { container, config, plan, bridge, network }: RememberedStart,
 ): void {
-  if (kept.bridge !== undefined) return;
-  const facts: Fact[] = [...storeFacts(engine), ...key.facts];
-  const { container } = kept;
+  const leased = bridge === undefined ? NOTHING_LEASED : leaseFor(engine, container.id, plan, bridge, network?.bridged);
+  if (leased === undefined) return;
+  const facts: Fact[] = [...storeFacts(engine), ...key.facts, ...leased.facts];
   if (container.image.startsWith("sha256:")) {
     const mark = markImages(engine, () => findImage(engine, options.image)?.id === container.image);
     if (mark === undefined) return;
@@ -43,14 +65,45 @@ export function rememberRun(
     directory: containerDirectory(engine, container.id),
     mode: 0o700,
     subdirectories: ["rootfs", "upper", "work"],
-    files: [
-      ["config.json", kept.config],
-      ["container.json", recordText(container)],
-    ],
-    plan: kept.plan,
+    files: [["config.json", config], ["container.json", recordText(container)], ...leased.files],
+    plan,
+    lease: leased.range,
+    planPlaces: leased.places,
     passed: PASSED_FD,
     nofile: openFiles(),
   });
+}
+
+/** What the front needs to give a container an address. */
+interface Leased {
+  readonly facts: readonly Fact[];
+  readonly files: MakeLine["files"];
+  readonly places: readonly Place[];
+  readonly range?: MakeLine["lease"];
+}
+
+const NOTHING_LEASED: Leased = { facts: [], files: [], places: [] };
+
+/** @returns Undefined where the front could not see whether the bridge stands, or not tell the address's places. */
+function leaseFor(
+  engine: Engine,
+  id: string,
+  plan: Uint8Array,
+  places: BridgePlaces,
+  bridged: Bridged | undefined,
+): Leased | undefined {
+  const range = bridged && leaseRange(bridged.network.subnet, bridged.network.gateway);
+  if (bridged === undefined || range === undefined) return undefined;
+  const facts = bridgeFacts(bridged);
+  const found = bridgePlacesFor(id, plan, places, bridged, range);
+  if (facts === undefined || found === undefined) return undefined;
+  const own: Place = { offset: 0, hole: HOLE.address, bytes: ADDRESS_BYTES.digits };
+  return {
+    facts,
+    files: [[ADDRESS_FILE, leaseName(parseIpv4(bridged.address)), [own]]],
+    places: found,
+    range: { directory: leasesDirectory(engine), ...range },
+  };
 }
 
 /** Remembers an `exec` whose plan is kept, into a container whose name is. */

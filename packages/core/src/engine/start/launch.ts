@@ -85,6 +85,7 @@ export async function compileLaunch(
     cgroup: planCgroup(cgroupHost, cgroupPath(id), spec.linux.resources ?? {}),
     network: network.setup,
     files: network.files,
+    lease: network.bridged?.lease,
     stdio: { tty: launch.tty, interactive: launch.interactive, ...attachmentOf(attachment) },
     filter: await compileFilter(spec),
     init: launch.init,

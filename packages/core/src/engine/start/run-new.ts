@@ -27,7 +27,8 @@ export async function runNew(
     launchForeground(engine, created, { attach: true, interactive: options.interactive === true }, (compiled) => {
       if (key === undefined) return;
       const kept = keep(engine, key, { container, config: JSON.stringify(spec), ...compiled });
-      if (kept !== undefined && hooks.line !== undefined) rememberRun(engine, hooks.line, options, key, kept);
+      if (kept === undefined || hooks.line === undefined) return;
+      rememberRun(engine, hooks.line, options, key, { ...kept, network: compiled.network });
     }),
   );
 }

@@ -32,18 +32,18 @@ export async function runForeground(engine: Engine, options: ContainerOptions, h
   const key = source && keyOf(engine, options, source.image);
   const kept = key === undefined ? undefined : recall(engine, key);
   if (key === undefined || kept === undefined) return await runAsNew(engine, options, hooks, key);
-  if (hooks.line !== undefined) {
-    const { rememberRun } = await import("../kept/remember.ts");
-    rememberRun(engine, hooks.line, options, key, kept);
-  }
-  const { container, lock, plan } = await makeAnother(engine, kept);
-  if (source?.image !== undefined && !isStillThere(engine, container.image)) {
+  const made = await makeAnother(engine, kept);
+  if (source?.image !== undefined && !isStillThere(engine, made.container.image)) {
     // Removed in between, by somebody who did not see the container yet.
-    forgetKept(engine, container, lock);
+    await forgetKept(engine, made);
     return await runAsNew(engine, options, hooks, key);
   }
-  passAs(lock, PASSED_FD);
-  return await becomePlan(plan);
+  if (hooks.line !== undefined) {
+    const { rememberRun } = await import("../kept/remember.ts");
+    rememberRun(engine, hooks.line, options, key, { ...made, bridge: kept.bridge });
+  }
+  passAs(made.lock, PASSED_FD);
+  return await becomePlan(made.plan);
 }
 
 /** With changes held off: whoever reads sees an image that somebody is just removing until that is done. */

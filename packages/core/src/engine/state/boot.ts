@@ -3,7 +3,7 @@ import { AT, attempt, call, cstr, Fd, nodeFs, O, readIfThere, readTextSync } fro
 const LOCK_EX = 2;
 export const BOOT_ID = "/proc/sys/kernel/random/boot_id";
 /** What this engine makes in its run directory: nothing else there is ours to remove. */
-const OWN_NAME = /^([0-9a-f]{64}|plans|names)$/;
+const OWN_NAME = /^([0-9a-f]{64}|plans|names|leases)$/;
 
 /**
  * Empties the run directory after a reboot, where it does not lie on a tmpfs: its pids are somebody else's by now.

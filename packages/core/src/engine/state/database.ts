@@ -1,7 +1,6 @@
 import { Database } from "bun:sqlite";
 import { BoxError, existsSync, isErrno, writeNewSync } from "@bantubox/ffi";
 import { createImageTables } from "@bantubox/image/store";
-import { createLeaseTable } from "@bantubox/net/leases";
 import { tendReserve, withReserve } from "./reserve.ts";
 
 /** Raised with every change of the tables; an engine refuses a store that is newer than itself. */
@@ -57,7 +56,6 @@ function prepare(database: Database, path: string): Database {
  */
 function createTables(database: Database): void {
   createImageTables(database);
-  createLeaseTable(database);
   database.run(`
     CREATE TABLE IF NOT EXISTS container (
       id TEXT PRIMARY KEY,

@@ -4,7 +4,7 @@ import { containerDirectory, type Engine } from "./engine.ts";
 import { nameOf } from "./names.ts";
 
 /**
- * Rows are for what must be unique or is allocated: names, addresses, volumes.
+ * Rows are for what must be unique or is counted: names, volumes.
  * A `--rm` container that has none of them needs no row: its directory says
  * that it is there, and this file in it what a row would say. It goes with the directory.
  */

@@ -1,5 +1,4 @@
 import { existsSync, removeTree } from "@bantubox/ffi";
-import { releaseAddress } from "@bantubox/net/leases";
 import { containerDirectory, type Engine } from "./engine.ts";
 
 /** How many rows of ended `--rm` containers a start clears away: more than it adds, so that they never pile up. */
@@ -22,7 +21,7 @@ export function sweepEnded(engine: Engine, name: string | undefined): void {
   for (const { id } of rows) if (!existsSync(containerDirectory(engine, id))) removeRows(engine, id);
 }
 
-/** Forgets a container: its row, its lease, and the anonymous volumes that nobody else uses. */
+/** Forgets a container: its row, and the anonymous volumes that nobody else uses. */
 export function removeRows(engine: Engine, id: string, withVolumes = true): void {
   const { database } = engine;
   const volumes = withVolumes
@@ -36,7 +35,6 @@ export function removeRows(engine: Engine, id: string, withVolumes = true): void
   // Files first: as long as the rows are there, the next command knows what is to be finished.
   for (const { name } of volumes) removeTree(`${engine.root}/volumes/${name}`);
   database.transaction(() => {
-    releaseAddress(database, id);
     database.query("DELETE FROM container WHERE id = ?").run(id);
     for (const { name } of volumes) database.query("DELETE FROM volume WHERE name = ?").run(name);
   })();

@@ -3,6 +3,7 @@ import { existsSync, nodeFs } from "@bantubox/ffi";
 import { GONE } from "../../runtime/records.ts";
 import { removeFiles } from "../life/remove-files.ts";
 import { cgroupPath, containerDirectory, type Engine, runDirectory } from "./engine.ts";
+import { releaseHeld, sweepAddresses } from "./leases.ts";
 import { tryLock, tryLockDirectory } from "./lock.ts";
 import { tendReserve } from "./reserve.ts";
 import { readRowless } from "./rowless.ts";
@@ -48,6 +49,7 @@ export function sweepAll(engine: Engine): void {
   for (const id of namesIn(engine.runRoot, "")) {
     if (ID.test(id) && !known.has(id) && !existsSync(containerDirectory(engine, id))) removeCompletely(engine, id);
   }
+  sweepAddresses(engine);
 }
 
 /** Removes a `--rm` container that has ended, and that nobody is responsible for. */
@@ -87,6 +89,7 @@ export function removeCompletely(engine: Engine, id: string, withVolumes = true)
   removeCgroup(host, cgroupPath(id));
   nodeFs().rmSync(runDirectory(engine, id), { recursive: true, force: true });
   removeRows(engine, id, withVolumes);
+  releaseHeld(engine, id);
   removeFiles(containerDirectory(engine, id));
 }
 
