@@ -169,10 +169,12 @@ rootTest("planVeth() connects containers with each other, the host and the world
       ifindex: 100,
       address: "02:bb:0a:58:00:02",
       operstate: "UP",
+      num_tx_queues: 1,
+      num_rx_queues: 1,
     }),
   );
   expect(links(host)).toContainEqual(
-    expect.objectContaining({ master: "bb0", ifname: expect.stringMatching(/^vethbb0123/) }),
+    expect.objectContaining({ master: "bb0", ifname: expect.stringMatching(/^vethbb0123/), num_tx_queues: 1 }),
   );
 });
 

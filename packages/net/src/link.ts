@@ -13,7 +13,17 @@ import {
 } from "./netlink/message.ts";
 
 const RTM = { NEWLINK: 16, DELLINK: 17, GETLINK: 18 } as const;
-const IFLA = { ADDRESS: 1, IFNAME: 3, MASTER: 10, LINKINFO: 18, NET_NS_FD: 28, EXT_MASK: 29 } as const;
+const IFLA = {
+  ADDRESS: 1,
+  IFNAME: 3,
+  MASTER: 10,
+  LINKINFO: 18,
+  NET_NS_FD: 28,
+  EXT_MASK: 29,
+  NUM_TX_QUEUES: 31,
+  NUM_RX_QUEUES: 32,
+} as const;
+const ONE_QUEUE = [u32(IFLA.NUM_TX_QUEUES, 1), u32(IFLA.NUM_RX_QUEUES, 1)];
 const IFLA_INFO = { KIND: 1, DATA: 2 } as const;
 const VETH_INFO_PEER = 1;
 const IFF_UP = 1;
@@ -65,15 +75,20 @@ export function createBridge(name: string, mac: string): Request {
 }
 
 /**
- * Equivalent to: `ip link add NAME index N master BRIDGE up type veth peer name PEER index M address MAC netns FD`
+ * Equivalent to: `ip link add NAME index N numtxqueues 1 numrxqueues 1 master BRIDGE up type veth peer name PEER
+ * index M numtxqueues 1 numrxqueues 1 address MAC netns FD`
  *
  * The peer is born where it belongs. Moving it there afterwards takes 11 to 55 ms of waiting for the kernel.
+ *
+ * One queue is what a pair uses anyway. Unasked, the kernel makes one for each processor, takes all but one out of
+ * use, and waits for each end until no processor can be in them: 3 ms instead of 0.5.
  */
 export function createVeth({ index, name, master, peer }: Veth): Request {
   const peerAttributes = encodeAttributes([
     linkName(peer.name),
     [IFLA.ADDRESS, macBytes(peer.mac)],
     u32(IFLA.NET_NS_FD, peer.netnsFd),
+    ...ONE_QUEUE,
   ]);
   const peerInfo = info(peer.index);
   const peerValue = allocate(peerInfo.length + peerAttributes.length);
@@ -81,6 +96,7 @@ export function createVeth({ index, name, master, peer }: Veth): Request {
   peerValue.set(peerAttributes, peerInfo.length);
   return request(RTM.NEWLINK, NLM.ACK | NLM.CREATE | NLM.EXCL, info(index, true), [
     linkName(name),
+    ...ONE_QUEUE,
     u32(IFLA.MASTER, master),
     nested(IFLA.LINKINFO, [text(IFLA_INFO.KIND, "veth"), nested(IFLA_INFO.DATA, [[VETH_INFO_PEER, peerValue]])]),
   ]);
