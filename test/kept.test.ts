@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { busyboxRoot, cgroupsOf, makeBusybox, newStore } from "./harness.ts";
+import { busyboxRoot, cgroupsOf, makeBusybox, newStore, run } from "./harness.ts";
 
 test("runs of one kind have hosts, cgroups and IDs of their own", async () => {
   await using store = await newStore();
@@ -66,6 +66,31 @@ test("what a plan was compiled from is looked at again", async () => {
   } finally {
     rmSync(root, { recursive: true });
   }
+});
+
+test("so is the file of names that systemd-resolved writes, where the host's own only names that", async () => {
+  await using store = await newStore();
+  const stub = join(store.root, "..", "stub");
+  writeFileSync(stub, "nameserver 127.0.0.53\n");
+  const script = `
+    mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/resolve && mount --bind "$0" /etc/resolv.conf
+    for server in 192.0.2.1 192.0.2.1 192.0.2.2; do
+      echo nameserver $server > /run/systemd/resolve/resolv.conf
+      "$@" || exit 1
+    done`;
+  const command = [
+    ...store.command,
+    "run",
+    "--rm",
+    "--network",
+    "none",
+    await busyboxRoot(),
+    "cat",
+    "/etc/resolv.conf",
+  ];
+  const { code, stdout, stderr } = await run(["unshare", "--mount", "sh", "-c", script, stub, ...command]);
+  expect([code, stderr]).toEqual([0, ""]);
+  expect(stdout).toBe("nameserver 192.0.2.1\nnameserver 192.0.2.1\nnameserver 192.0.2.2\n");
 });
 
 test("options that are allocated or looked up elsewhere are never kept", async () => {

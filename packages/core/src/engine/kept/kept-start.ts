@@ -65,6 +65,8 @@ export function keyOf(engine: Engine, options: ContainerOptions, image: Image | 
     buildFact(),
     ...cgroupFacts(),
     textFact("/etc/resolv.conf"),
+    // Where that names systemd-resolved only.
+    textFact("/run/systemd/resolve/resolv.conf"),
     // What this process may hand on: capabilities, and its limits.
     textFact("/proc/self/status", "CapBnd:"),
     textFact("/proc/self/limits"),
