@@ -40,14 +40,7 @@
 
 #define PATH_BYTES 4096
 
-int same_text(const char *a, const char *b)
-{
-	size_t n = strlen(a);
-
-	return n == strlen(b) && memcmp(a, b, n) == 0;
-}
-
-static int write_all(int fd, const char *bytes, size_t count)
+int write_all(int fd, const char *bytes, size_t count)
 {
 	for (size_t at = 0; at < count;) {
 		long n = SYS_3(__NR_write, fd, bytes + at, count - at);
@@ -263,17 +256,14 @@ static void line_path(const struct request *request, char path[PATH_BYTES])
 	path[at + 16] = 0;
 }
 
-/* Maps a line, privately. Whoever may write there could have us carry out anything. */
-static char *map_line(const char *directory, const char *path, size_t *bytes)
+char *map_line(int directory, const char *path, size_t *bytes)
 {
 	struct statx node = {0};
 	long at = -1;
 	int fd;
 
 	*bytes = 0;
-	if (SYS_5(__NR_statx, AT_FDCWD, directory, 0, STATX_BASIC_STATS, &node) || !is_ours(&node))
-		return 0;
-	fd = open_file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+	fd = (int)SYS_4(__NR_openat, directory, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
 	if (fd < 0)
 		return 0;
 	if (SYS_5(__NR_statx, fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &node) == 0 && is_ours(&node) &&
@@ -289,15 +279,18 @@ void carry_out(const struct request *request)
 {
 	char path[PATH_BYTES], text[TEXT_MAX];
 	struct own own = {.link = 0};
+	struct statx node = {0};
 	size_t bytes;
 	char *line;
 
+	if (SYS_5(__NR_statx, AT_FDCWD, request->directory, 0, STATX_BASIC_STATS, &node) || !is_ours(&node))
+		return;
 	line_path(request, path);
-	line = map_line(request->directory, path, &bytes);
+	line = map_line(AT_FDCWD, path, &bytes);
 	if (!line)
 		return;
 	const struct line_header *header = (const void *)line;
-	if (line_decode(line, bytes) == 0 && header->skeleton.bytes == request->skeleton_bytes &&
+	if (line_decode(line, bytes) == 0 && header->kind != LINE_MADE && header->skeleton.bytes == request->skeleton_bytes &&
 	    memcmp(line + header->skeleton.offset, request->skeleton, request->skeleton_bytes) == 0 &&
 	    draw_id(own.id) == 0 && fill_places(line, request->holes, &own) == 0) {
 		long umask = SYS_1(__NR_umask, 022);

@@ -38,7 +38,15 @@ void front_main(long *stack);
 /* carry_out - the same, for a request that a front has understood. */
 void carry_out(const struct request *request);
 
-int same_text(const char *a, const char *b);
+/*
+ * map_line - a file that only root can write: whoever else could would have us carry out anything.
+ *
+ * Returns a private copy to be unmapped, or null.
+ */
+char *map_line(int directory, const char *path, size_t *bytes);
+
+/* Returns 0, or -1. */
+int write_all(int fd, const char *bytes, size_t count);
 
 /* Whether this is root, with all three standard streams: Bun opens /dev/null for those that are closed, and nothing may take their place. */
 int may_carry_out(void);

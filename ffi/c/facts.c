@@ -64,7 +64,7 @@ static int contains(const char *text, size_t bytes, const char *what)
 	size_t n = strlen(what);
 
 	for (size_t at = 0; at + n <= bytes; at++)
-		if (memcmp(text + at, what, n) == 0)
+		if (text[at] == *what && memcmp(text + at, what, n) == 0)
 			return 1;
 	return 0;
 }
@@ -83,6 +83,36 @@ static size_t keep_lines(char *text, size_t bytes, const char *what)
 		}
 	}
 	return kept;
+}
+
+/* The lines of a file with `what` in them: the host's list of mounts may be many times TEXT_MAX. */
+static long read_lines(const char *path, const char *what, char *text)
+{
+	size_t kept = 0, have = 0, end;
+	int fd = open_file(path, O_RDONLY | O_NOCTTY);
+	long n = fd < 0 ? fd : 1;
+
+	while (n > 0) {
+		n = SYS_3(__NR_read, fd, text + have, TEXT_MAX - have);
+		if (n < 0)
+			break;
+		have += (size_t)n;
+		/* A line that has not come to its end waits for what follows. */
+		for (end = have; n && end > kept && text[end - 1] != '\n'; end--)
+			;
+		size_t lines = keep_lines(text + kept, end - kept, what);
+
+		memmove(text + kept + lines, text + end, have - end);
+		kept += lines;
+		have = kept + (have - end);
+		if (have == TEXT_MAX)
+			n = -E2BIG;
+	}
+	if (fd >= 0)
+		sys_close(fd);
+	if (n == 0)
+		return (long)kept;
+	return n == -ENOENT || n == -ENOTDIR || n == -ESRCH ? 0 : n;
 }
 
 /*
@@ -255,7 +285,7 @@ int open_process(const char *path, char *text)
 	memcpy(proc + 6 + pid_digits, "/stat", 6);
 	fd = SYS_2(__NR_pidfd_open, pid, 0);
 	if (fd < 0)
-		return -1;
+		return fd == -ESRCH ? -ESRCH : -1;
 	/* Only now: before, the number could have become somebody else's in between. */
 	n = read_path(proc, text);
 	at = n > 0 ? start_field(text, (size_t)n, &state) : 0;
@@ -263,7 +293,7 @@ int open_process(const char *path, char *text)
 	    memcmp(text + at, ticks, digits) == 0)
 		return (int)fd;
 	sys_close((int)fd);
-	return -1;
+	return n < 0 ? -1 : -ESRCH;
 }
 
 static int holds(const char *line, const struct line_fact *fact, char *const *environment, char *text)
@@ -273,9 +303,7 @@ static int holds(const char *line, const struct line_fact *fact, char *const *en
 
 	switch (fact->kind) {
 	case FACT_TEXT:
-		n = read_path(path, text);
-		if (n > 0 && *detail)
-			n = (long)keep_lines(text, (size_t)n, detail);
+		n = *detail ? read_lines(path, detail, text) : read_path(path, text);
 		break;
 	case FACT_BELOW:
 		n = read_below(path, detail, text);

@@ -23,7 +23,7 @@ long read_path(const char *path, char *text);
 /*
  * open_process - a handle on the process whose /proc/PID/stat was kept at `path` when it started.
  *
- * Returns a pidfd, or -1 when it has ended.
+ * Returns a pidfd, -ESRCH when it has ended, or -1 when that cannot be told. The last in `text` is its /proc/PID/stat.
  */
 int open_process(const char *path, char *text);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The front of dist/bb-oci: a `create`, `run` or `exec` like an earlier one.
+ * The front of dist/bb-oci: a `create`, `run` or `exec` like an earlier one; made.h has the commands that come after.
  *
  * Engines give each container a directory and a config.json of its own, which
  * differ from the last one's by IDs. What is compared is therefore one text: the
@@ -9,6 +9,7 @@
  */
 #include "carry.h"
 #include "facts.h"
+#include "made.h"
 #include "sys.h"
 
 #include <linux/fcntl.h>
@@ -180,7 +181,10 @@ void front_main(long *stack)
 	struct holes holes;
 	long at;
 
-	if (stack[0] < 3 || !parse(argv, &words) || words.root[0] != '/' || !may_carry_out())
+	if (stack[0] < 3 || !may_carry_out())
+		return;
+	serve_made(argv - 1, environment);
+	if (!parse(argv, &words) || words.root[0] != '/')
 		return;
 	if (!same_text(words.command, "create") && !same_text(words.command, "run") && !same_text(words.command, "exec"))
 		return;

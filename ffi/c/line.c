@@ -94,7 +94,7 @@ int line_decode(const void *at, size_t bytes)
 		return -EINVAL;
 	if (((const char *)at)[bytes - 1] != 0)
 		return -EINVAL;
-	if (header->kind != LINE_MAKE && header->kind != LINE_ENTER)
+	if (header->kind < LINE_MAKE || header->kind > LINE_MADE)
 		return -EINVAL;
 	if (!is_text(header, header->directory) || !is_text(header, header->record) || !is_text(header, header->leases))
 		return -EINVAL;

@@ -24,7 +24,8 @@ struct line_range {
 
 enum line_kind {
 	LINE_MAKE = 1, /* a new container: a directory with files in it, whose lock the plan gets */
-	LINE_ENTER     /* a command in a container that runs: the plan gets a handle on its first process */
+	LINE_ENTER,    /* a command in a container that runs: the plan gets a handle on its first process */
+	LINE_MADE      /* a container of bb-oci that was made, in its own directory (made.h); there is no plan */
 };
 
 /* What has to be as it was; every value is a text. */
@@ -74,11 +75,11 @@ struct line_header {
 	uint32_t fact_count, facts;
 	uint32_t directory;	    /* text: the container's, of `directory_mode` */
 	uint32_t directory_mode;
-	struct line_range subdirectories; /* names, each ended by a zero byte */
-	uint32_t file_count, files;
+	struct line_range subdirectories; /* names, each ended by a zero byte; LINE_MADE: paths of its groups */
+	uint32_t file_count, files; /* LINE_MADE: pieces of what `state` prints, each called what comes behind it */
 	struct line_range plan;
 	uint32_t place_count, places;
-	uint32_t record; /* text: where /proc/PID/stat of the first process is kept; LINE_ENTER */
+	uint32_t record; /* text: where /proc/PID/stat of the first process is kept; LINE_ENTER, LINE_MADE */
 	uint32_t passed; /* by which number the plan knows the lock, or the pidfd */
 	uint32_t output; /* by which number it knows a file for what hooks print; 0: none */
 	uint32_t nofile; /* what Bun had raised its soft limit of open files to */

@@ -62,6 +62,13 @@ size_t strlen(const char *s);
 /* text.c - decimal() writes `value` at `to` with a zero byte after it and returns the digits' count. */
 size_t decimal(char *to, uint64_t value);
 
+static inline int same_text(const char *a, const char *b)
+{
+	size_t n = strlen(a);
+
+	return n == strlen(b) && memcmp(a, b, n) == 0;
+}
+
 static inline int sys_close(int fd) { return (int)SYS_1(__NR_close, fd); }
 
 __attribute__((noreturn)) static inline void sys_exit(int status)

@@ -126,11 +126,11 @@ export function mkdirSync(path: string, { mode = 0o777, recursive = false } = {}
 }
 
 /** Writes a file that must not exist yet. @throws {SysError} `EEXIST` */
-export function writeNewSync(path: string, text: string, mode: number): void {
+export function writeNewSync(path: string, content: string | Uint8Array, mode: number): void {
   const flags = O.WRONLY | O.CREAT | O.EXCL | O.CLOEXEC;
   const fd = call("openat", `"${path}"`, AT.FDCWD, cstr(path), flags, mode);
   try {
-    const bytes = new TextEncoder().encode(text);
+    const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
     let at = 0;
     while (at < bytes.length) at += call("write", `"${path}"`, fd, bytes.subarray(at), bytes.length - at);
   } finally {

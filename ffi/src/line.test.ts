@@ -9,6 +9,7 @@ import {
   FACT,
   fillPlaces,
   HOLE,
+  LINE_KIND,
   lineFact,
   lineFile,
   lineHeader,
@@ -93,6 +94,7 @@ test("the line's layout and numbers are those of c/line.h", () => {
       ...Object.entries(HOLE).map(([name, number]): [string, number] => [`HOLE_${name.toUpperCase()}`, number]),
       ...Object.entries(ADDRESS_BYTES).map(([name, n]): [string, number] => [`ADDRESS_${name.toUpperCase()}`, n]),
       ...Object.entries(FACT).map(([name, number]): [string, number] => [`FACT_${name.toUpperCase()}`, number]),
+      ...Object.entries(LINE_KIND).map(([name, number]): [string, number] => [`LINE_${name.toUpperCase()}`, number]),
     ];
     const source = asked.map(([text]) => `printf("%lld\\n", (long long)(${text}));`).join("\n");
     writeFileSync(join(directory, "a.c"), `#include <stdio.h>\n#include "line.h"\nint main(void) { ${source} }\n`);
@@ -152,6 +154,13 @@ test("what is encoded is accepted, and has its holes in all places", () => {
   expect(filled).not.toContain(bundle);
   const { kind: _, directory: __, mode: ___, subdirectories: ____, files: _____, ...common } = line;
   expect(decode(encodeLine({ ...common, kind: "enter", record: "/run/x/pid" }))).toBe(0);
+  const made = {
+    directory: "/run/x",
+    record: "/run/x/pid",
+    groups: ["/sys/fs/cgroup/x"],
+    pieces: [["pid", "{"]],
+  } as const;
+  expect(decode(encodeLine({ ...common, kind: "made", ...made }))).toBe(0);
 });
 
 test("both sides fill the same: IDs, an address in all its ways, and a link", () => {

@@ -80,7 +80,7 @@ export interface MakeLine extends CommonLine {
   readonly mode: number;
   readonly subdirectories: readonly string[];
   /** [name, content, places of the address in it] */
-  readonly files: readonly (readonly [string, string, (readonly Place[])?])[];
+  readonly files: readonly (readonly [string, string | Uint8Array, (readonly Place[])?])[];
   /** Where the front leases the container an address: net/src/leases.ts has the same directory and range. */
   readonly lease?: { readonly directory: string; readonly first: number; readonly count: number } | undefined;
   /** Where address and link stand in the plan. */
@@ -93,6 +93,21 @@ export interface EnterLine extends CommonLine {
   /** Absolute path of the file with /proc/PID/stat of its first process, as it was at its start. */
   readonly record: string;
 }
+
+/** A container of bb-oci that was made, in its own directory: what the front starts, shows and deletes it by. */
+export interface MadeLine extends CommonLine {
+  readonly kind: "made";
+  readonly directory: string;
+  /** As in `EnterLine`. */
+  readonly record: string;
+  /** Absolute paths of its groups, one for each hierarchy. */
+  readonly groups: readonly string[];
+  /** What `state` prints, each piece called what comes behind it. */
+  readonly pieces: readonly (readonly [string, string])[];
+}
+
+/** Numbers of `enum line_kind`. */
+export const LINE_KIND = { make: 1, enter: 2, made: 3 } as const;
 
 /** struct line_header. */
 export const lineHeader = struct({
@@ -159,9 +174,8 @@ export function wordBytes(words: readonly string[]): Uint8Array {
 }
 
 /** The file's content. */
-export function encodeLine(line: MakeLine | EnterLine): Uint8Array<ArrayBuffer> {
-  const isMake = line.kind === "make";
-  const files = isMake ? line.files : [];
+export function encodeLine(line: MakeLine | EnterLine | MadeLine): Uint8Array<ArrayBuffer> {
+  const { files, names, where, record } = partsOf(line);
   const tables = { facts: lineHeader.size, files: lineHeader.size + line.facts.length * lineFact.size };
   const file = new Parts(tables.files + files.length * lineFile.size);
   const skeleton = file.add(line.skeleton);
@@ -180,15 +194,15 @@ export function encodeLine(line: MakeLine | EnterLine): Uint8Array<ArrayBuffer> 
       });
     }),
   );
-  const directory = file.text(isMake ? line.directory : "").at;
-  const subdirectories = file.add(wordBytes(isMake ? line.subdirectories : []));
-  const record = file.text(isMake ? "" : line.record).at;
-  const lease = isMake ? line.lease : undefined;
+  const directory = file.text(where).at;
+  const subdirectories = file.add(wordBytes(names));
+  const recordAt = file.text(record).at;
+  const lease = line.kind === "make" ? line.lease : undefined;
   const leases = file.text(lease?.directory ?? "").at;
   const known: Place[] = [];
   const contents = Buffer.concat(
     files.map(([name, content, places = []]) => {
-      const bytes = Buffer.from(content);
+      const bytes = typeof content === "string" ? Buffer.from(content) : content;
       const named = file.text(name).at;
       const { at, length } = file.add(bytes);
       for (const place of places) known.push({ ...place, offset: at + place.offset });
@@ -196,7 +210,8 @@ export function encodeLine(line: MakeLine | EnterLine): Uint8Array<ArrayBuffer> 
     }),
   );
   const plan = file.add(line.plan);
-  for (const place of (isMake && line.planPlaces) || []) known.push({ ...place, offset: plan.at + place.offset });
+  for (const place of (line.kind === "make" && line.planPlaces) || [])
+    known.push({ ...place, offset: plan.at + place.offset });
   file.align();
   const places = placesOf(file.bytes(), line.holes, first, known);
   const placeTable = file.add(Buffer.concat(places.map((place) => linePlace.encode(place)))).at;
@@ -207,13 +222,13 @@ export function encodeLine(line: MakeLine | EnterLine): Uint8Array<ArrayBuffer> 
     magic: LINE_MAGIC,
     version: LINE_VERSION,
     bytes: bytes.length,
-    kind: isMake ? 1 : 2,
+    kind: LINE_KIND[line.kind],
     skeleton: skeleton.at,
     skeletonBytes: skeleton.length,
     factCount: line.facts.length,
     facts: tables.facts,
     directory,
-    directoryMode: isMake ? line.mode : 0,
+    directoryMode: line.kind === "make" ? line.mode : 0,
     subdirectories: subdirectories.at,
     subdirectoriesBytes: subdirectories.length,
     fileCount: files.length,
@@ -222,7 +237,7 @@ export function encodeLine(line: MakeLine | EnterLine): Uint8Array<ArrayBuffer> 
     planBytes: plan.length,
     placeCount: places.length,
     places: placeTable,
-    record,
+    record: recordAt,
     passed: line.passed,
     output: line.output ?? 0,
     nofile: line.nofile,
@@ -233,6 +248,23 @@ export function encodeLine(line: MakeLine | EnterLine): Uint8Array<ArrayBuffer> 
   bytes.set(facts, tables.facts);
   bytes.set(contents, tables.files);
   return bytes;
+}
+
+/** What the kinds have in the same places. */
+function partsOf(line: MakeLine | EnterLine | MadeLine): {
+  readonly files: MakeLine["files"];
+  readonly names: readonly string[];
+  readonly where: string;
+  readonly record: string;
+} {
+  switch (line.kind) {
+    case "make":
+      return { files: line.files, names: line.subdirectories, where: line.directory, record: "" };
+    case "enter":
+      return { files: [], names: [], where: "", record: line.record };
+    case "made":
+      return { files: line.pieces, names: line.groups, where: line.directory, record: line.record };
+  }
 }
 
 /** A file that grows part by part, behind room of `start` bytes that is filled in last. */

@@ -10,7 +10,7 @@ export {
   type Hierarchy,
   parseMountinfo,
 } from "./hierarchy.ts";
-export { groupPath, systemdGroup } from "./path.ts";
+export { groupDirs, groupPath, systemdGroup } from "./path.ts";
 export { type CgroupPlan, hasSwapLimit, planCgroup, planUpdate } from "./plan.ts";
 export { killCgroup, listProcesses } from "./processes.ts";
 export type { CpuResources, HugepageLimit, LinuxResources, MemoryResources } from "./resources.ts";

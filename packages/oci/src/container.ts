@@ -53,8 +53,11 @@ export const STATE = "state.json";
 /** The bundle's config.json as it was when the container was made. */
 export const CONFIG = "config.json";
 
-/** What `saveContainer` leaves. */
-export const STATE_FILES = [STATE, `.${STATE}`, CONFIG] as const;
+/** What the front starts, shows and deletes the container by: see made-line.ts. */
+export const LINE = "line";
+
+/** What `saveContainer` leaves. The last to be written is the first to go. */
+export const STATE_FILES = [LINE, STATE, `.${STATE}`, CONFIG] as const;
 
 const LOCK_EX = 2;
 const LOCK_NB = 4;
@@ -98,13 +101,17 @@ function parseSaved(text: string | undefined, mtimeMs: number): Saved | undefine
   }
 }
 
-/** Writes what is intended, before anything else is made. */
-export function saveContainer(directory: string, saved: Saved, config: string): void {
+/** Writes what is intended, before anything else is made. @param line Of `madeLine`. */
+export function saveContainer(
+  directory: string,
+  { saved, config, line }: { readonly saved: Saved; readonly config: string; readonly line: Uint8Array | undefined },
+): void {
   writeNewSync(`${directory}/${CONFIG}`, config, 0o600);
   const aside = `${directory}/.${STATE}`;
   writeNewSync(aside, JSON.stringify(saved), 0o600);
   const result = attempt("renameat2", AT.FDCWD, cstr(aside), AT.FDCWD, cstr(`${directory}/${STATE}`), 0);
   if (result < 0) throw new SysError("rename", -result, `"${aside}"`);
+  if (line !== undefined) writeNewSync(`${directory}/${LINE}`, line, 0o600);
 }
 
 /** The container's first process, and when it started; undefined when it has ended, or none was ever recorded. */

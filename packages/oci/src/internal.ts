@@ -1,14 +1,17 @@
 import { allocate, attempt, BoxError, errnoName, type ReadStep, readStep } from "@bantubox/ffi";
-import { explainCommand, hookState } from "./explain.ts";
+import { getContainer } from "./container.ts";
+import { explainCommand, explainHeld, hookState } from "./explain.ts";
 import { fail } from "./fail.ts";
 import type { Globals } from "./globals.ts";
 
 /**
  * `internal failed VERB OUTPUTFD SECTION STEP ERRNO PLANFD`: the trampoline becomes it when a step failed,
- * after it has undone everything. `internal ready …`: see notify.ts.
+ * after it has undone everything. `internal ready …`: see notify.ts. `internal held ID TAG ERRNO`: the front, when a
+ * container that it has started could not go on.
  */
 export async function runInternal(globals: Globals, words: readonly string[]): Promise<number> {
   if (words[0] === "ready") return (await import("./notify.ts")).waitReady(globals, words.slice(1));
+  if (words[0] === "held") return failHeld(globals, words.slice(1));
   const [kind, verb = "", output = "", section, step, errno, plan] = words;
   if (kind !== "failed" || plan === undefined) return fail(globals, "internal commands are for the trampoline");
   const bytes = readAll(Number(plan));
@@ -18,6 +21,10 @@ export async function runInternal(globals: Globals, words: readonly string[]): P
   const isExec = verb === "exec";
   const what = isExec ? "exec failed" : `${globals.program.name} ${verb} failed`;
   return fail(globals, `${what}: unable to start container process: ${sentence}`, isExec ? 255 : 1);
+}
+
+function failHeld(globals: Globals, [id = "", tag, errno]: readonly string[]): number {
+  return fail(globals, explainHeld(getContainer(globals, id), { tag: Number(tag), errno: Number(errno) }));
 }
 
 interface Failure {

@@ -19,7 +19,7 @@ import { checkId, saveContainer, tryLock } from "./container.ts";
 import { absolute, type Globals } from "./globals.ts";
 import { debugPlan, log } from "./log.ts";
 import { makeNotifyDirectory, openNotify, waiterOf } from "./notify.ts";
-import { type MakeOptions, prepareContainer } from "./prepare.ts";
+import { type MadeContainer, type MakeOptions, prepareContainer } from "./prepare.ts";
 import { preserve } from "./preserve.ts";
 
 /** Options that `create` and `run` share. */
@@ -82,10 +82,11 @@ export async function makeContainer(globals: Globals, options: MakeOptions): Pro
   // The front asks nobody, systemd neither.
   if (recording !== undefined && made.notify === undefined && made.scope === undefined)
     await (await import("./remember.ts")).rememberMake(request, made, recording);
+  const line = recording === undefined ? undefined : await lineOf(made);
 
   using lock = makeDirectory(globals, made.directory);
   try {
-    saveContainer(made.directory, made.saved, text);
+    saveContainer(made.directory, { saved: made.saved, config: text, line });
     if (made.notify !== undefined) openNotifyFor(globals, options, made.directory, made.notify);
     if (made.output !== undefined) passOutput(made.output);
     passAs(lock, made.lock);
@@ -108,6 +109,11 @@ function openNotifyFor(globals: Globals, { id, mode }: MakeOptions, directory: s
     Bun.spawn([...waiterOf(globals, id, 3), String(process.pid)], {
       stdio: ["ignore", "ignore", "ignore", socket.raw],
     });
+}
+
+async function lineOf(made: MadeContainer): Promise<Uint8Array | undefined> {
+  const { madeFacts, madeLine } = await import("./made-line.ts");
+  return madeLine(made, madeFacts());
 }
 
 /** A group that is there already may be somebody's; in a frozen one nothing would ever start. */

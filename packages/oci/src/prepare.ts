@@ -41,6 +41,8 @@ export interface MadeContainer {
   /** By which numbers the plan knows the directory's lock, and what hooks print to. */
   readonly lock: number;
   readonly output: number | undefined;
+  /** Nothing needs to be done but to start it, and to remove its groups and its directory when it has ended. */
+  readonly isSimple: boolean;
   /** It has a socket of its own to say that it is ready; by which number the plan of a `detach` knows it. */
   readonly notify: number | undefined;
   /** What systemd makes before, and by which number the plan knows what keeps its seed alive. */
@@ -119,12 +121,14 @@ export async function prepareContainer({
     hasHooks: spec.hooks !== undefined,
   };
   const hooks = Object.values(spec.hooks ?? {}).flat();
+  const hasLateHooks = [spec.hooks?.poststart, spec.hooks?.poststop].some((list) => (list ?? []).length > 0);
   return {
     plan,
     directory,
     saved,
     lock,
     output: spec.hooks === undefined ? undefined : output,
+    isSimple: saved.ownsPids && !hasLateHooks && notify === undefined && scope === undefined,
     notify: notify && notifyFd,
     scope,
     sharesEnvironment: hooks.some((hook) => hook !== undefined && hook !== null && hook.env === undefined),

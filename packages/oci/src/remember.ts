@@ -17,7 +17,8 @@ import {
   wordBytes,
 } from "@bantubox/ffi/line";
 import type { Recording } from "@bantubox/ffi/recorded";
-import { CONFIG, STATE } from "./container.ts";
+import { CONFIG, LINE, STATE } from "./container.ts";
+import { madeFacts, madeLine } from "./made-line.ts";
 import { type MadeContainer, type MakeRequest, prepareContainer } from "./prepare.ts";
 import { type ExecRequest, type PreparedExec, prepareExec } from "./prepare-exec.ts";
 
@@ -51,17 +52,18 @@ export async function rememberMake(request: MakeRequest, made: MadeContainer, re
     made.asksMore
   )
     return;
+  const facts = madeFacts();
   await remember({
     id: request.options.id,
     words: program.line,
     files: [request.text],
-    line: makeLine(request, made, recording),
+    line: makeLine(request, made, { recording, facts }),
     recording,
     sharesEnvironment: made.sharesEnvironment,
     async again(rename, renameRead) {
       const { preserved, text } = request;
       const other = { ...rename(request), preserved, text: renameRead(text) };
-      return makeLine(other, await prepareContainer(other), recording);
+      return makeLine(other, await prepareContainer(other), { recording, facts });
     },
   });
 }
@@ -171,8 +173,13 @@ async function remember({
   if (sameParts(filled, expected)) write(found.skeleton, encoded);
 }
 
-function makeLine(request: MakeRequest, made: MadeContainer, recording: Recording): WithoutHoles<MakeLine> {
+function makeLine(
+  request: MakeRequest,
+  made: MadeContainer,
+  { recording, facts }: { readonly recording: Recording; readonly facts: readonly Fact[] },
+): WithoutHoles<MakeLine> {
   const { plan, directory, saved, lock, output } = made;
+  const line = madeLine(made, facts);
   return {
     kind: "make",
     facts: recording.facts,
@@ -182,6 +189,7 @@ function makeLine(request: MakeRequest, made: MadeContainer, recording: Recordin
     files: [
       [CONFIG, request.text],
       [STATE, JSON.stringify(saved)],
+      ...(line === undefined ? [] : [[LINE, line] as const]),
     ],
     plan,
     passed: lock,

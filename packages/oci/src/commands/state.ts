@@ -1,6 +1,7 @@
 import { command } from "../command.ts";
 import { getContainer, statusOf } from "../container.ts";
 import { print } from "../log.ts";
+import { stateText } from "../state-text.ts";
 
 export default command({
   name: "state",
@@ -12,18 +13,7 @@ export default command({
     const container = getContainer(globals, id);
     const { status, pid } = statusOf(container);
     const { saved } = container;
-    const state = {
-      ociVersion: saved?.ociVersion ?? "",
-      id,
-      pid,
-      status,
-      bundle: saved?.bundle ?? "",
-      rootfs: saved?.rootfs ?? "",
-      created: saved?.created ?? "",
-      ...(saved?.annotations && { annotations: saved.annotations }),
-      owner: "",
-    };
-    print(JSON.stringify(state, undefined, 2));
+    print(stateText(saved, { id, pid, status, created: saved?.created ?? "" }).trimEnd());
     return 0;
   },
 });

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * made.h - containers that bb-oci has made: `start`, `state`, `kill` and `delete` without Bun.
+ *
+ * Each does what TypeScript does when nothing is odd (packages/oci/src/start.ts,
+ * remove.ts, commands/), and comes back when something is: Bun then begins from
+ * what is there, and has the words for what goes wrong. What a container is made
+ * of stands in the `line` of its directory (line.h, LINE_MADE), which is there
+ * only when nothing but this has to be done: no hooks, a PID namespace of its own.
+ */
+#ifndef BB_MADE_H
+#define BB_MADE_H
+
+#include <stddef.h>
+
+struct made {
+	const char *path; /* of its directory, absolute */
+	int directory;
+	const char *line; /* decoded; its facts hold */
+	char *text;	  /* TEXT_MAX bytes to read into */
+	char *const *environment;
+};
+
+/* serve_made - ends this process if that was all, and else comes back. `argv` begins with the program's name. */
+void serve_made(char **argv, char *const *environment);
+
+/* Takes the container's lock, as whoever makes, starts or deletes it does. Returns whether nobody else has it. */
+int lock_made(const struct made *made);
+
+/* The first process's end of the fifo that it waits at, as a writing one. Returns -errno when it does not wait. */
+int open_fifo(const struct made *made);
+
+/* start_made - lets a held process execute its command. `again`: this program's words up to the command, for what failed. */
+void start_made(const struct made *made, char *const *again, size_t words, const char *id);
+
+/* delete_made - removes a container that has ended, or with `is_forced` kills it first. */
+void delete_made(const struct made *made, int is_forced);
+
+/* state_made - prints what it is. */
+void state_made(const struct made *made);
+
+#endif
