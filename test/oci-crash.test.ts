@@ -34,9 +34,10 @@ async function sweep(runtime: Runtime, { calls, leavesHeld = false, prepare }: S
         stdio: ["ignore", "ignore", "ignore"],
       });
       await (leavesHeld ? untilHeld(runtime, tracer, id) : tracer.exited);
+      // Before what is held is removed, which kills it, too.
+      const traced = readFileSync(trace, "utf8");
       await mustBeMended(runtime, id, `SIGKILL at ${call} ${n} of bb-oci ${command[0]}`);
       await tracer.exited;
-      const traced = readFileSync(trace, "utf8");
       rmSync(trace);
       if (!/killed by SIGKILL/.test(traced)) break;
       points++;

@@ -1,6 +1,7 @@
 /** The real kernel: groups below a parent of this test's own, removed afterwards. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { SIGNALS } from "@bantubox/ffi";
 import { applyCgroup, updateCgroup } from "./apply.ts";
 import { readControl, writeControl } from "./file.ts";
 import {
@@ -15,6 +16,7 @@ import {
   readOomKills,
   readStats,
   removeCgroup,
+  signalCgroup,
   thawCgroup,
 } from "./mod.ts";
 import { isFrozen as isFrozenV1, setFrozen as setFrozenV1 } from "./v1/freezer.ts";
@@ -125,6 +127,22 @@ describe.skipIf(reason !== undefined)("on this kernel", () => {
     expect(listProcesses(host, GROUP)).toEqual([]);
     expect(readStats(host, GROUP)).toEqual({ memory: undefined, cpu: undefined, pids: undefined, io: undefined });
     removeCgroup(host, GROUP);
+  });
+
+  test("a signal reaches whoever forks, and nobody twice; what is frozen gets it when it runs again", async () => {
+    const plan = make({});
+    // Each says what it got; the loop makes new ones faster than any list is read.
+    const script = `trap 'echo got; exit 0' USR1
+      sh -c 'trap "echo got; exit 0" USR1; while :; do sleep 0.01; done' & echo up; while :; do sleep 0.01; done`;
+    const child = spawnInside(plan.joins, script);
+    while (listProcesses(host, GROUP).length < 3) await Bun.sleep(5);
+    freezeCgroup(host, GROUP);
+    signalCgroup(host, GROUP, SIGNALS.USR1);
+    expect(isFrozen(host, GROUP)).toBe(true);
+    expect(child.exitCode).toBe(null);
+    thawCgroup(host, GROUP);
+    while (listProcesses(host, GROUP).length > 0) await Bun.sleep(5);
+    expect(isFrozen(host, GROUP)).toBe(false);
   });
 
   test("the process limit holds", async () => {

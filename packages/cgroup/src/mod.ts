@@ -12,7 +12,7 @@ export {
 } from "./hierarchy.ts";
 export { groupDirs, groupPath, systemdGroup } from "./path.ts";
 export { type CgroupPlan, hasSwapLimit, planCgroup, planUpdate } from "./plan.ts";
-export { killCgroup, listProcesses } from "./processes.ts";
+export { killCgroup, listProcesses, signalCgroup } from "./processes.ts";
 export type { CpuResources, HugepageLimit, LinuxResources, MemoryResources } from "./resources.ts";
 export {
   type CgroupStats,

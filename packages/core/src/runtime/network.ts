@@ -20,6 +20,8 @@ export type NetworkSetup =
   | { readonly kind: "veth"; readonly veth: VethPlan }
   /** Another process's namespace, by its path. */
   | { readonly kind: "join"; readonly path: string }
+  /** Another process's namespace, by a descriptor's number. */
+  | { readonly kind: "enter"; readonly fd: number }
   | { readonly kind: "host" };
 
 /** What a config.json asks for: a namespace of its own, another's, or the host's. Devices are its engine's business. */
@@ -50,6 +52,12 @@ export function setUpNetwork(build: Build, setup: NetworkSetup, hostSocket: Reg 
       .tag(TAG.JOIN);
     steps.sys("setns", scratch, CLONE.NEWNET).tag(TAG.JOIN);
     steps.sys("close", scratch);
+    return;
+  }
+  if (setup.kind === "enter") {
+    steps.sys("setns", setup.fd, CLONE.NEWNET).tag(TAG.JOIN);
+    steps.sys("close", setup.fd);
+    plan.parent.sys("close", setup.fd);
     return;
   }
   if (setup.kind === "host") return;

@@ -1,4 +1,4 @@
-import { listProcesses } from "@bantubox/cgroup";
+import { signalCgroup } from "@bantubox/cgroup";
 import { attempt, BoxError, ERRNO, SIGNALS, SysError } from "@bantubox/ffi";
 import { cgroupHost } from "../cgroup-host.ts";
 import { command } from "../command.ts";
@@ -30,11 +30,7 @@ function notRunning(): BoxError {
 
 /** Whoever is in its groups, also when its first process has ended. */
 function killAll({ saved }: Container, number: number): number {
-  if (saved === undefined) return 0;
-  for (const pid of listProcesses(cgroupHost(), saved.cgroup)) {
-    const result = attempt("kill", pid, number);
-    if (result < 0 && result !== -ERRNO.ESRCH) throw new SysError("kill", -result, `${pid}`);
-  }
+  if (saved !== undefined) signalCgroup(cgroupHost(), saved.cgroup, number);
   return 0;
 }
 

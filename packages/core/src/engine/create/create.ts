@@ -29,6 +29,8 @@ export interface Created {
   readonly lock: Fd;
   readonly spec: Spec;
   readonly cgroupHost: CgroupHost;
+  /** It has never been started before. */
+  readonly isFirst: boolean;
 }
 
 type OverlayRoot = Extract<RootFs, { kind: "overlay" }>;
@@ -106,7 +108,7 @@ export async function makeContainer(
     for (const { name } of userMounts.volumes) makeVolumeDirectory(engine, name);
     await fillVolumes(engine, source, fresh);
     if (options.cidfile !== undefined) writeCidfile(options.cidfile, id);
-    return { container, lock, spec, cgroupHost };
+    return { container, lock, spec, cgroupHost, isFirst: true };
   } catch (error) {
     removeFiles(containerDirectory(engine, id));
     removeRows(engine, id);

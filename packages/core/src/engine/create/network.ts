@@ -1,4 +1,4 @@
-import { BoxError, readTextSync } from "@bantubox/ffi";
+import { AT, attempt, BoxError, cstr, Fd, O, readTextSync } from "@bantubox/ffi";
 import {
   type BridgeNetwork,
   chooseSubnet,
@@ -21,7 +21,7 @@ import { NETNS_FD, type NetworkSetup } from "../../runtime/network.ts";
 import { type Container, findContainer } from "../state/container.ts";
 import { containerDirectory, type Engine } from "../state/engine.ts";
 import { heldAddress, leasesDirectory, takeAddress } from "../state/leases.ts";
-import { readStatus } from "../state/status.ts";
+import { openProcess, sendSignal } from "../state/process.ts";
 import { hostHostname } from "./hostname.ts";
 import { openDirectory } from "./image-root.ts";
 import { padAddress } from "./pad-address.ts";
@@ -35,6 +35,8 @@ export interface NetworkStart {
   readonly setup: NetworkSetup;
   readonly files: readonly (readonly [string, string])[];
   readonly bridged?: Bridged;
+  /** Another container's, which the plan knows by the number that it was compiled with. */
+  readonly namespace?: Fd;
 }
 
 /** A container on a bridge. */
@@ -47,13 +49,17 @@ export interface Bridged {
   readonly veth: VethOptions;
 }
 
-/** Prepares the network of one start. A bridge stands afterwards, and an address is the container's, whose lock the caller holds. */
-export function prepareNetwork(engine: Engine, { id, launch, autoRemove }: Container): NetworkStart {
+/**
+ * Prepares the network of one start. A bridge stands afterwards, and an address is the container's, whose lock the caller holds.
+ *
+ * @param number By which the plan will know `namespace`.
+ */
+export function prepareNetwork(engine: Engine, { id, launch, autoRemove }: Container, number: number): NetworkStart {
   const { network, hostname } = launch;
   if (network === "none")
     return { setup: { kind: "loopback", batch: planLoopback() }, files: files(hostname, undefined, resolver()) };
   if (network === "host") return { setup: { kind: "host" }, files: hostFiles() };
-  if (network.startsWith("container:")) return joinContainer(engine, network.slice("container:".length));
+  if (network.startsWith("container:")) return joinContainer(engine, network.slice("container:".length), number);
   const bridge = defaultNetwork(engine);
   const { index } = ensureBridge(bridge);
   const address = takeAddress(engine, id, bridge);
@@ -95,10 +101,10 @@ function defaultNetwork({ database }: Engine): BridgeNetwork {
   return select.get(DEFAULT_NETWORK) ?? { name: DEFAULT_NETWORK, bridge: DEFAULT_BRIDGE, subnet, gateway };
 }
 
-function joinContainer(engine: Engine, id: string): NetworkStart {
+function joinContainer(engine: Engine, id: string, number: number): NetworkStart {
   const other = findContainer(engine, id);
-  const status = other && readStatus(engine, other);
-  if (other === undefined || status?.state !== "running") {
+  const namespace = other && openNetwork(engine, other);
+  if (other === undefined || namespace === undefined) {
     throw new BoxError("no-such-network", `Cannot join the network of container ${id.slice(0, 12)}: it does not run`, {
       hint: `Start it first: bb start ${id.slice(0, 12)}`,
     });
@@ -106,7 +112,21 @@ function joinContainer(engine: Engine, id: string): NetworkStart {
   using directory = openDirectory(containerDirectory(engine, other.id));
   // That container may have written anything into them, and any amount of it.
   const shared = ["resolv.conf", "hostname", "hosts"].map((name) => [name, readBelow(directory.raw, name)] as const);
-  return { setup: { kind: "join", path: `/proc/${status.pid}/ns/net` }, files: shared };
+  return { setup: { kind: "enter", fd: number }, files: shared, namespace };
+}
+
+/** The network namespace of a container's first process, and of no other that may have its number by now. */
+function openNetwork(engine: Engine, container: Container): Fd | undefined {
+  const running = openProcess(engine, container);
+  if (running === undefined) return undefined;
+  using pidfd = running.pidfd;
+  const raw = attempt("openat", AT.FDCWD, cstr(`/proc/${running.pid}/ns/net`), O.RDONLY | O.CLOEXEC);
+  if (raw < 0) return undefined;
+  const namespace = new Fd(raw);
+  // Until now it was there, so the number was its own.
+  if (sendSignal(pidfd, 0)) return namespace;
+  namespace.close();
+  return undefined;
 }
 
 function files(hostname: string, address: string | undefined, resolv: string): NetworkStart["files"] {

@@ -1,7 +1,7 @@
 import { getContainer } from "../state/container.ts";
 import type { Engine } from "../state/engine.ts";
 import { readEnd, watchEnd } from "../state/exit-watch.ts";
-import { waitLock } from "../state/lock.ts";
+import { tryLock, waitLock } from "../state/lock.ts";
 import { openProcess, waitProcess } from "../state/process.ts";
 import { readStatus } from "../state/status.ts";
 
@@ -9,9 +9,10 @@ const RECORD_TIMEOUT_MS = 10_000;
 const POLL_MS = 20;
 
 /**
- * Waits for a container to end. One that was never started is waited for until it was.
+ * Waits until a container does not run (any more).
  *
- * @returns Its exit status: 128 + n for a signal, 255 when nobody knows.
+ * @returns Its exit status: 128 + n for a signal, 255 when nobody knows; of one that was never started 0, as Docker has
+ * it, or how its start failed.
  */
 export async function waitContainer(engine: Engine, idOrName: string): Promise<number> {
   const container = getContainer(engine, idOrName);
@@ -36,6 +37,13 @@ export async function waitContainer(engine: Engine, idOrName: string): Promise<n
     }
     const status = readStatus(engine, running === undefined ? getContainer(engine, id) : container);
     if (status.state === "exited") return status.exitCode;
+    // Somebody may just be starting it.
+    if (status.state === "created" && isNobodys(engine, id)) return status.exitCode;
     await Bun.sleep(POLL_MS);
   }
+}
+
+function isNobodys(engine: Engine, id: string): boolean {
+  using lock = tryLock(engine, id);
+  return lock !== undefined;
 }

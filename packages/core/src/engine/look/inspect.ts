@@ -84,7 +84,7 @@ function stateOf({ id, startedMs }: Container, status: Status): Record<string, u
     Paused: paused,
     OOMKilled: status.state === "exited" && status.isOomKilled,
     Pid: isRunning ? status.pid : 0,
-    ExitCode: status.state === "exited" ? status.exitCode : 0,
+    ExitCode: status.state === "running" ? 0 : status.exitCode,
     StartedAt: startedMs === undefined ? never : new Date(startedMs).toISOString(),
     FinishedAt: finishedMs === undefined ? never : new Date(finishedMs).toISOString(),
   };

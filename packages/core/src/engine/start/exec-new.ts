@@ -26,7 +26,7 @@ export async function execNew(
   key: string | undefined,
 ): Promise<never> {
   const { container, spec, context, pidfd, freezers } = await prepare(engine, idOrName, options, true);
-  const failed = explainCommand(engine, container);
+  const failed = explainCommand(engine, container, "exec");
   const plan = compileExec({ ...context, spec, pidfd: PASSED_FD, failed });
   const isNamed = key !== undefined && keepExec(engine, idOrName, container, key, { freezers }, plan);
   if (isNamed && findContainer(engine, idOrName)?.id !== container.id) forgetNames(engine);

@@ -4,16 +4,18 @@ import { explainFailure } from "../../runtime/explain.ts";
 import { forgetAll } from "../kept/keep-start.ts";
 import { findContainer, readSpec } from "../state/container.ts";
 import { containerDirectory, openEngine } from "../state/engine.ts";
+import { recordFailure } from "../state/failed-start.ts";
 import { removeRows } from "../state/rows.ts";
 
 /**
- * `bb internal failed ROOT RUNROOT ID SECTION STEP ERRNO FD`: the trampoline executes it when a start
+ * `bb internal failed ROOT RUNROOT ID KIND SECTION STEP ERRNO FD`: the trampoline executes it when a start
  * or an exec failed and nobody who knows words is left. The monitor has cleared up already.
  *
+ * @param args KIND is `first` or `again` for a container's first or another start, `exec` for an exec.
  * @throws {BoxError} Always: what failed.
  */
 export function internalFailed(args: readonly string[]): never {
-  const [root, runRoot, id = "", ...numbers] = args;
+  const [root, runRoot, id = "", kind, ...numbers] = args;
   const [section, step, errno, fd] = numbers.map(Number);
   if (section === undefined || step === undefined || errno === undefined || fd === undefined) {
     throw new BoxError("usage", 'Cannot explain a failure: "bb internal failed" is for the trampoline');
@@ -32,7 +34,9 @@ export function internalFailed(args: readonly string[]): never {
   forgetAll(engine);
   // An exec fails without its container, which goes on.
   if (container?.autoRemove && !existsSync(containerDirectory(engine, container.id))) removeRows(engine, container.id);
-  throw explainFailure(plan, { section, step, errno }, spec);
+  const failure = explainFailure(plan, { section, step, errno }, spec);
+  if (kind !== "exec") recordFailure(engine, id, kind === "first", failure);
+  throw failure;
 }
 
 function readAll(fd: number): Uint8Array {

@@ -8,6 +8,7 @@ import { type NetworkStart, prepareNetwork } from "../create/network.ts";
 import { compileFilter } from "../create/security.ts";
 import { type Container, readSpec } from "../state/container.ts";
 import { cgroupPath, containerDirectory, type Engine, runDirectory } from "../state/engine.ts";
+import { writeFailure } from "../state/failed-start.ts";
 import { tryLock } from "../state/lock.ts";
 import { readStatus } from "../state/status.ts";
 import { parseDetachKeys } from "./detach-keys.ts";
@@ -27,18 +28,22 @@ export interface Attachment {
 /**
  * Takes a container that exists and does not run: its lock, and what its start needs.
  *
- * @throws {BoxError} `already-running`, `broken-container`
+ * @throws {BoxError} `already-running`, `store-busy`, `broken-container`
  */
 export function takeForStart(engine: Engine, container: Container): Created {
   const lock = lockEnded(engine, container);
   if (lock === undefined) {
     readSpec(engine, container);
-    throw new BoxError("already-running", `Cannot start "${container.name}": it is already running`);
+    if (readStatus(engine, container).state === "running")
+      throw new BoxError("already-running", `Cannot start "${container.name}": it is already running`);
+    throw new BoxError("store-busy", `Cannot start "${container.name}": another command is working on it`, {
+      hint: 'Try again when that has ended: "bb cp", for instance, has a container that does not run for as long as it copies',
+    });
   }
   try {
     const spec = readSpec(engine, container);
     engine.database.query("UPDATE container SET started_ms = ? WHERE id = ?").run(Date.now(), container.id);
-    return { container, lock, spec, cgroupHost: detectCgroups() };
+    return { container, lock, spec, cgroupHost: detectCgroups(), isFirst: container.startedMs === undefined };
   } catch (error) {
     lock.close();
     throw error;
@@ -65,15 +70,15 @@ export interface Compiled {
   readonly network: NetworkStart;
 }
 
-/** Compiles the plan of one start. @param fds Numbers that the trampoline will know the lock and the report by. */
+/** Compiles the plan of one start. @param fds Numbers that the trampoline will know the lock, a network to join and the report by. */
 export async function compileLaunch(
   engine: Engine,
-  { container, spec, cgroupHost }: Omit<Created, "lock">,
+  { container, spec, cgroupHost, isFirst }: Omit<Created, "lock">,
   attachment: Attachment,
-  fds: { lock: number; report?: number },
+  fds: { lock: number; network: number; report?: number },
 ): Promise<Compiled> {
   const { launch, id } = container;
-  const network = prepareNetwork(engine, container);
+  const network = prepareNetwork(engine, container, fds.network);
   const context: StartContext = {
     id,
     spec,
@@ -92,7 +97,9 @@ export async function compileLaunch(
     autoRemove: container.autoRemove,
     log: LOG,
     detachKeys: parseDetachKeys(attachment.detachKeys ?? launch.detachKeys),
-    ...(fds.report === undefined ? { failed: explainCommand(engine, container) } : { reportFd: fds.report }),
+    ...(fds.report === undefined
+      ? { failed: explainCommand(engine, container, isFirst ? "first" : "again") }
+      : { reportFd: fds.report }),
   };
   return { plan: compileStart(context), network };
 }
@@ -108,10 +115,14 @@ export async function launchForeground(
   attachment: Attachment,
   onCompiled?: (compiled: Compiled) => void,
 ): Promise<never> {
-  const compiled = await compileLaunch(engine, created, attachment, { lock: PASSED_FD });
-  onCompiled?.(compiled);
-  passAs(created.lock, PASSED_FD);
-  return await becomePlan(compiled.plan);
+  return await orRecord(engine, created, async () => {
+    const compiled = await compileLaunch(engine, created, attachment, { lock: PASSED_FD, network: PASSED_FD + 1 });
+    onCompiled?.(compiled);
+    passAs(created.lock, PASSED_FD);
+    const { namespace } = compiled.network;
+    if (namespace !== undefined) passAs(namespace, PASSED_FD + 1);
+    return await becomePlan(compiled.plan);
+  });
 }
 
 /**
@@ -120,6 +131,19 @@ export async function launchForeground(
  * @throws {BoxError} What `explainFailure` makes of the step that failed.
  */
 export async function launchDetached(engine: Engine, created: Created): Promise<void> {
-  const { plan } = await compileLaunch(engine, created, { attach: false, interactive: false }, SPAWNED_FDS);
-  await spawnPlan(plan, created.lock, created.spec);
+  await orRecord(engine, created, async () => {
+    const { plan, network } = await compileLaunch(engine, created, { attach: false, interactive: false }, SPAWNED_FDS);
+    using namespace = network.namespace;
+    await spawnPlan(plan, created.lock, created.spec, namespace);
+  });
+}
+
+/** A start that fails is one that the container remembers. */
+async function orRecord<T>(engine: Engine, { container, isFirst }: Created, start: () => Promise<T>): Promise<T> {
+  try {
+    return await start();
+  } catch (error) {
+    writeFailure(engine, container, isFirst, error);
+    throw error;
+  }
 }

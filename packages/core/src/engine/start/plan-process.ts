@@ -7,22 +7,20 @@ import type { Engine } from "../state/engine.ts";
 /** Where a spawned trampoline finds its plan. */
 const PLAN_FD = 3;
 /** By which numbers the plan of a spawned trampoline knows what it is given. */
-export const SPAWNED_FDS = { lock: 5, report: 4 } as const;
+export const SPAWNED_FDS = { lock: 5, report: 4, network: 6 } as const;
 export const REPORT_BYTES = 16;
 
 /**
  * Runs the trampoline beside this process until the command has started.
  *
  * @param passed A descriptor that the plan knows as number 5; its report goes to number 4.
+ * @param network One that it knows as number 6.
  * @throws {BoxError} What `explainFailure` makes of the step that failed.
  */
-export async function spawnPlan(plan: Uint8Array, passed: Fd, spec: Spec): Promise<void> {
+export async function spawnPlan(plan: Uint8Array, passed: Fd, spec: Spec, network?: Fd): Promise<void> {
   using report = openReport();
-  const child = await spawnTrampoline(plan, report.write, passed, {
-    stdin: "ignore",
-    stdout: "ignore",
-    stderr: "ignore",
-  });
+  const streams = { stdin: "ignore", stdout: "ignore", stderr: "ignore" } as const;
+  const child = await spawnTrampoline(plan, report.write, passed, streams, network);
   await child.exited;
   const { failure } = readReport(report.read.raw);
   if (failure === undefined) return;
@@ -42,6 +40,7 @@ export async function spawnTrampoline<
   report: Fd,
   passed: Fd,
   { stdin, stdout, stderr }: { stdin: In; stdout: Out; stderr: Out },
+  network?: Fd,
 ): Promise<Bun.Subprocess<In, Out, Out>> {
   sealedTrampoline ??= openTrampoline();
   const trampoline = await sealedTrampoline;
@@ -50,7 +49,7 @@ export async function spawnTrampoline<
     argv0: "bb",
     cwd: "/",
     env: {},
-    stdio: [stdin, stdout, stderr, memory.raw, report.raw, passed.raw],
+    stdio: [stdin, stdout, stderr, memory.raw, report.raw, passed.raw, ...(network ? [network.raw] : [])],
   });
 }
 
@@ -160,7 +159,11 @@ export function noReport(): BoxError {
   });
 }
 
-/** What the trampoline executes to say in words what failed: this program, wherever it came from. */
-export function explainCommand(engine: Engine, { id }: { readonly id: string }): string[] {
-  return [...ownCommand(), "internal", "failed", engine.root, engine.runRoot, id];
+/** What the trampoline executes to say in words what failed: this program, wherever it came from. @param kind As failed.ts has it. */
+export function explainCommand(
+  engine: Engine,
+  { id }: { readonly id: string },
+  kind: "first" | "again" | "exec",
+): string[] {
+  return [...ownCommand(), "internal", "failed", engine.root, engine.runRoot, id, kind];
 }

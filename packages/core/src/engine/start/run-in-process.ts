@@ -122,6 +122,8 @@ interface Made {
   readonly lock: Fd;
   readonly plan: Uint8Array;
   readonly spec: () => Spec;
+  /** Another container's, to join. */
+  readonly namespace?: Fd | undefined;
 }
 
 /**
@@ -155,18 +157,19 @@ async function make(engine: Engine, wanted: ContainerOptions): Promise<Made> {
     starts.set(key, start);
     keptStarts.set(engine, starts);
   }
-  return { container, lock, plan, spec: () => spec };
+  return { container, lock, plan, spec: () => spec, namespace: network.namespace };
 }
 
 type Input = "ignore" | "pipe" | Uint8Array<ArrayBuffer>;
 
 /** Starts the trampoline as a client that relays the streams: it ends as the container ends. */
-function spawn<In extends Input>(
-  { plan, lock }: Made,
+async function spawn<In extends Input>(
+  { plan, lock, namespace }: Made,
   report: Fd,
   stdin: In,
 ): Promise<Bun.Subprocess<In, "pipe", "pipe">> {
-  return spawnTrampoline(plan, report, lock, { stdin, stdout: "pipe", stderr: "pipe" });
+  using _namespace = namespace;
+  return await spawnTrampoline(plan, report, lock, { stdin, stdout: "pipe", stderr: "pipe" }, namespace);
 }
 
 /** Why a start failed. It may have been with a plan that was kept while the host changed, so none is kept after it. */

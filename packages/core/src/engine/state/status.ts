@@ -6,7 +6,11 @@ import { tryLock } from "./lock.ts";
 
 /** What a container is, as the kernel and the records have it. */
 export type Status =
-  | { readonly state: "created" }
+  | {
+      readonly state: "created";
+      /** 0, or how its first start failed. */
+      readonly exitCode: number;
+    }
   | { readonly state: "running"; readonly pid: number; readonly startTicks: string }
   | {
       readonly state: "exited";
@@ -17,7 +21,12 @@ export type Status =
     };
 
 /** Nobody was left to see it end. */
-const ENDED_UNSEEN: Status = { state: "exited", exitCode: 255, finishedMs: undefined, isOomKilled: false };
+const ENDED_UNSEEN: Extract<Status, { state: "exited" }> = {
+  state: "exited",
+  exitCode: 255,
+  finishedMs: undefined,
+  isOomKilled: false,
+};
 
 /** Which containers may run: the others have no run directory. */
 export function idsThatMayRun({ runRoot }: Engine): ReadonlySet<string> {
@@ -43,13 +52,14 @@ export function readStatus(
     const [pid, ticks] = parseStat(start);
     if (isAlive(pid, ticks)) return { state: "running", pid, startTicks: ticks };
   }
-  // Every start writes that it was one before there is anything to end.
-  if (startedMs === undefined && start === undefined) return { state: "created" };
   const path = `${containerDirectory(engine, id)}/${RECORD.exit}`;
   const exit = mayRun === undefined ? readIfThere(path) : readByNode(path);
-  if (exit !== undefined) return parseExit(exit);
+  const ended = exit === undefined ? undefined : parseExit(exit);
+  // Every start writes that it was one before there is anything to end, and takes that back where nothing began.
+  if (startedMs === undefined && start === undefined) return { state: "created", exitCode: ended?.exitCode ?? 0 };
+  if (ended !== undefined) return ended;
   // Whoever starts a container has its lock before there is a process to see.
-  if (startedMs === undefined || isLocked(engine, id)) return { state: "created" };
+  if (startedMs === undefined || isLocked(engine, id)) return { state: "created", exitCode: 0 };
   // Its monitor was killed before it could write the record, or the machine went down.
   return ENDED_UNSEEN;
 }
@@ -70,7 +80,7 @@ function isLocked(engine: Engine, id: string): boolean {
 }
 
 /** The exit record: `<wait status> <ns since the epoch>`, then the memory group's events. One that a power cut has torn tells nothing. */
-function parseExit(text: string): Status {
+function parseExit(text: string): Extract<Status, { state: "exited" }> {
   const [first = "", ...events] = text.split("\n");
   const [, status, ns] = /^([0-9]+) ([0-9]+)$/.exec(first) ?? [];
   if (status === undefined) return ENDED_UNSEEN;
