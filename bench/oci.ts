@@ -18,8 +18,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { BB_OCI, busyboxArchive, newSandbox } from "../test/sandbox.ts";
-import { until } from "../test/tools.ts";
+import { BB_OCI } from "../test/sandbox.ts";
+import { startDockerd } from "./dockerd.ts";
 import { interleave, peakMemory, type Sample, type Subject, time } from "./measure.ts";
 import { type Benchmark, runBenchmarks } from "./report.ts";
 import { makeRoot } from "./root.ts";
@@ -178,24 +178,14 @@ async function measureMemory(): Promise<Sample[]> {
 }
 
 async function measureDocker(): Promise<Sample[]> {
-  if (Bun.which("dockerd") === null) {
+  await using dockerd = await startDockerd(root, ["--add-runtime", `bb=${BB_OCI}`]);
+  if (dockerd === undefined) {
     missing.push("docker run (dockerd is not installed)");
     return [];
   }
-  await using box = await newSandbox();
-  const socket = `unix://${box.directory}/docker.sock`;
-  box.start("dockerd", [
-    "dockerd",
-    ...["--host", socket, "--pidfile", `${box.directory}/docker.pid`, "--cgroup-parent", box.cgroup],
-    ...["--data-root", `${box.directory}/data`, "--exec-root", `${box.directory}/exec`],
-    ...["--add-runtime", `bb=${BB_OCI}`],
-  ]);
-  const docker = [...box.prefix, "docker", "--host", socket];
-  await until("dockerd", () => Bun.spawnSync([...docker, "version"]).exitCode === 0, 60_000);
-  time([...docker, "import", await busyboxArchive(box.directory), "busybox"]);
   const run = (name: string, runtime: string): Subject => ({
     name,
-    once: () => time([...docker, "run", "--rm", "--runtime", runtime, "busybox", "true"]),
+    once: () => time([...dockerd.docker, "run", "--rm", "--runtime", runtime, "busybox", "true"]),
   });
   return await interleave([run("bb-oci", "bb"), run("runc", "runc")], runs);
 }

@@ -13,9 +13,8 @@ export interface Runtime {
   remove(id: string): void;
 }
 
-/** An engine with images; its daemon, if it has one, runs. */
+/** An engine with images. */
 export interface Engine {
-  readonly name: string;
   readonly run: readonly string[];
   remove(): void;
 }
@@ -59,17 +58,23 @@ export function findBwrap(root: string): readonly string[] | undefined {
 }
 
 /** @returns Why it cannot be measured, as a string. */
-export function findEngine(name: "docker" | "podman", root: string): Engine | string {
-  const program = Bun.which(name);
+export function findPodman(root: string): Engine | string {
+  const program = Bun.which("podman");
   if (program === null) return "not installed";
   const { exitCode } = Bun.spawnSync([program, "info"], { stdout: "ignore", stderr: "ignore", timeout: 10_000 });
-  if (exitCode !== 0) return "installed, but its daemon does not answer";
+  if (exitCode !== 0) return "installed, but it does not run here";
   const { stdout } = Bun.spawnSync(["tar", "-C", root, "-c", "."]);
-  const imported = Bun.spawnSync([program, "import", "-", IMAGE], { stdin: stdout, stdout: "ignore" });
+  const imported = Bun.spawnSync([program, "import", "-", IMAGE], {
+    stdin: stdout,
+    stdout: "ignore",
+    stderr: "ignore",
+  });
   if (imported.exitCode !== 0) return "installed, but it cannot import an image";
-  return {
-    name,
+  const engine = {
     run: [program, "run", "--rm", IMAGE, "/bin/true"],
     remove: () => void time([program, "rmi", "--force", IMAGE]),
   };
+  if (Bun.spawnSync(engine.run, { stdout: "ignore", stderr: "ignore" }).exitCode === 0) return engine;
+  engine.remove();
+  return "installed, but it cannot run a container here";
 }

@@ -11,8 +11,9 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { Glob } from "bun";
 import { openEngine, runContainer } from "../packages/core/src/mod.ts";
+import { startDockerd } from "./dockerd.ts";
 import { cpuTime, interleave, type Sample, type Subject, summarize, time } from "./measure.ts";
-import { findBwrap, findEngine, findRuntime, type Runtime } from "./peers.ts";
+import { findBwrap, findPodman, findRuntime, type Runtime } from "./peers.ts";
 import { type Benchmark, runBenchmarks } from "./report.ts";
 import { makeRoot } from "./root.ts";
 
@@ -165,20 +166,22 @@ function measureStart(root: string, floor: string, runtimes: readonly Runtime[])
 }
 
 async function measureBridge(root: string): Promise<Sample[]> {
-  const subjects = [command("bb", [...bb, "run", "--rm", IMAGE, "true"])];
-  const ends: (() => void)[] = [];
-  for (const name of ["docker", "podman"] as const) {
-    const engine = findEngine(name, root);
-    if (typeof engine === "string") {
-      missing.push(`${name} (${engine})`);
-      continue;
-    }
-    subjects.push(command(name, engine.run));
-    ends.push(() => engine.remove());
+  const run = ["run", "--rm", IMAGE, "true"];
+  const subjects = [
+    command("bb", [...bb, ...run]),
+    command("bb none", [...bb, ...run.toSpliced(2, 0, "--network", "none")]),
+  ];
+  await using dockerd = await startDockerd(root);
+  if (dockerd === undefined) missing.push("docker (not installed)");
+  else subjects.push(command("docker", [...dockerd.docker, "run", "--rm", "busybox", "true"]));
+  const podman = findPodman(root);
+  if (typeof podman === "string") missing.push(`podman (${podman})`);
+  else subjects.push(command("podman", podman.run));
+  try {
+    return await interleave(subjects, runs);
+  } finally {
+    if (typeof podman !== "string") podman.remove();
   }
-  const samples = await interleave(subjects, runs);
-  for (const end of ends) end();
-  return samples;
 }
 
 async function measureExec(runtimes: readonly Runtime[]): Promise<Sample[]> {
