@@ -12,9 +12,11 @@
 
 #define AT_FDCWD (-100)
 #define AT_EMPTY_PATH 0x1000
+#define AF_INET 2
 #define AF_NETLINK 16
 #define SOCK_DGRAM 2
 #define SOCK_RAW 3
+#define SO_BINDTOIFINDEX 62
 #define IFF_UP 1
 #define O_RDONLY 0
 #define O_NOCTTY 0400
@@ -242,26 +244,60 @@ static int is_accepted(const char *protocol, const char *messages, size_t bytes)
 	return is;
 }
 
-/* Asked by ioctl(2): neither does /sys need to be this namespace's, nor is anything waited for that makes links. */
-static size_t interface_text(const char *name, char *text)
+/* Whether the interface has the address: what is sent to that, by this interface, has it for its source, too. */
+static int has_address(int32_t interface, const char *digits)
+{
+	struct {
+		uint16_t family, port;
+		uint8_t address[4];
+		uint8_t rest[8];
+	} wanted = {.family = AF_INET, .port = 1}, source;
+	int socket, length = sizeof(source), is = 0;
+
+	if (read_digits(digits, wanted.address))
+		return 0;
+	/* Nothing is sent: connect(2) of a datagram's socket only looks up the way. */
+	socket = (int)SYS_3(__NR_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (socket < 0)
+		return 0;
+	if (SYS_5(__NR_setsockopt, socket, SOL_SOCKET, SO_BINDTOIFINDEX, &interface, sizeof(interface)) == 0 &&
+	    SYS_3(__NR_connect, socket, &wanted, sizeof(wanted)) == 0 &&
+	    SYS_3(__NR_getsockname, socket, &source, &length) == 0)
+		is = memcmp(source.address, wanted.address, sizeof(wanted.address)) == 0;
+	sys_close(socket);
+	return is;
+}
+
+static size_t append(char *text, size_t n, const char *more, size_t bytes)
+{
+	memcpy(text + n, more, bytes);
+	return n + bytes;
+}
+
+/* Asked in ways for which neither /sys need be this namespace's, nor anything is waited for that makes links. */
+static size_t interface_text(const char *name, const char *digits, char *text)
 {
 	struct {
 		char name[16];
-		int32_t value; /* ifr_ifindex */
+		int32_t value; /* ifr_ifindex, and in its lower half ifr_flags */
 		char rest[20];
 	} request = {.value = 0};
 	size_t n = strlen(name);
 	int socket = n < sizeof(request.name) ? (int)SYS_3(__NR_socket, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
+	int32_t index;
 
 	if (socket < 0)
 		return 0;
 	memcpy(request.name, name, n);
 	n = SYS_3(__NR_ioctl, socket, SIOCGIFINDEX, &request) ? 0 : decimal(text, (uint32_t)request.value);
-	if (n && SYS_3(__NR_ioctl, socket, SIOCGIFFLAGS, &request) == 0 && request.value & IFF_UP) {
-		memcpy(text + n, " up", 3);
-		n += 3;
-	}
+	index = request.value;
+	if (n && SYS_3(__NR_ioctl, socket, SIOCGIFFLAGS, &request) == 0 && request.value & IFF_UP)
+		n = append(text, n, " up", 3);
 	sys_close(socket);
+	if (n && has_address(index, digits)) {
+		n = append(text, n, " ", 1);
+		n = append(text, n, digits, ADDRESS_DIGITS);
+	}
 	return n;
 }
 
@@ -323,7 +359,7 @@ static int holds(const char *line, const struct line_fact *fact, char *const *en
 	case FACT_ACCEPTS:
 		return is_accepted(detail, value, fact->value_bytes);
 	case FACT_INTERFACE:
-		n = (long)interface_text(path, text);
+		n = (long)interface_text(path, detail, text);
 		break;
 	default:
 		return 0;

@@ -28,9 +28,16 @@ static void fill(char *line)
 	fill_places(line, &holes, &own);
 	fill_address(line, &own);
 	/* Sanitizers look at what is read. */
-	for (uint32_t i = 0; i < header->fact_count; i++)
-		if (fact[i].kind == FACT_ACCEPTS)
+	for (uint32_t i = 0; i < header->fact_count; i++) {
+		uint8_t address[ADDRESS_BINARY] = {0};
+
+		if (fact[i].kind == FACT_INTERFACE && read_digits(line + fact[i].detail, address) == 0)
+			fprintf(stdout, "%u.%u.%u.%u\n", address[0], address[1], address[2], address[3]);
+		else if (fact[i].kind == FACT_INTERFACE)
+			fprintf(stdout, "no address\n");
+		else if (fact[i].kind == FACT_ACCEPTS)
 			fprintf(stdout, "%d messages\n", (int)count_messages(line + fact[i].value, fact[i].value_bytes));
+	}
 }
 
 int main(int argc, char **argv)

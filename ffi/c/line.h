@@ -37,7 +37,7 @@ enum line_fact_kind {
 	FACT_LACKS,	  /* the file, if there is one, does not contain `detail` */
 	FACT_ENVIRONMENT, /* the variable `path`, or all of them for "", each ended by a newline, is `value` */
 	FACT_ACCEPTS,	  /* the kernel refuses none of the netlink messages `value`, of protocol `detail` */
-	FACT_INTERFACE,	  /* the network interface `path` has the index `value`, with " up" behind if it is so; none: "" */
+	FACT_INTERFACE,	  /* of the network interface `path`: index, " up", " " and its IPv4 address `detail`, in digits, as far as it is so */
 	FACT_LAST = FACT_INTERFACE
 };
 
@@ -111,6 +111,9 @@ void fill_address(char *line, const struct own *own);
 
 /* write_digits - the eight hexadecimal digits of an address. */
 void write_digits(char to[ADDRESS_DIGITS], uint32_t address);
+
+/* read_digits - the address in network order, of eight digits and nothing else. Returns 0, or -1 for any other text. */
+int read_digits(const char *digits, uint8_t to[ADDRESS_BINARY]);
 
 /* count_messages - netlink messages that lie one behind the other, or 0 if these bytes are anything else. */
 uint64_t count_messages(const char *messages, size_t bytes);

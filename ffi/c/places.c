@@ -15,6 +15,21 @@ void write_digits(char to[ADDRESS_DIGITS], uint32_t address)
 		to[i] = "0123456789abcdef"[address & 15];
 }
 
+int read_digits(const char *digits, uint8_t to[ADDRESS_BINARY])
+{
+	if (strlen(digits) != ADDRESS_DIGITS)
+		return -1;
+	for (size_t i = 0; i < ADDRESS_DIGITS; i++) {
+		char c = digits[i];
+		int value = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+
+		if (value < 0)
+			return -1;
+		to[i / 2] = (uint8_t)(to[i / 2] << 4 | value);
+	}
+	return 0;
+}
+
 static void write_text(char to[ADDRESS_TEXT], uint32_t address)
 {
 	char text[4 * 4 + 4];

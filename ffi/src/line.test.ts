@@ -212,6 +212,19 @@ test.each([
   expect(said(bytes)).toEqual(["0", `${count} messages`]);
 });
 
+test.each([
+  ["0a580001", "10.88.0.1"],
+  ["fffefd00", "255.254.253.0"],
+  ["0A580001", "no address"],
+  ["0a58000", "no address"],
+  ["0a5800011", "no address"],
+  ["0a58000g", "no address"],
+  ["", "no address"],
+])("digits of an address are read: %j is %s", (detail, address) => {
+  const bytes = encodeLine({ ...leased, facts: [{ kind: "interface", path: "bb0", detail, value: "" }] });
+  expect(said(bytes)).toEqual(["0", address]);
+});
+
 test("a damaged line is refused, or stays within itself", () => {
   const good = encodeLine(leased);
   let accepted = 0;

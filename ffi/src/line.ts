@@ -37,7 +37,8 @@ export const FACT = {
  * - environment: the variable `path`, or all of them for "", is `value`: `NAME=value` and a newline each
  * - accepts: the kernel refuses none of the netlink messages `value`, of the protocol with the number `detail`, each of
  *   which asks for an acknowledgement
- * - interface: the network interface `path` has the index `value`, with " up" behind if it is so
+ * - interface: the network interface `path` has the index in `value`, with " up" behind if it is so, and " " and
+ *   `detail` if that is its IPv4 address, in hexadecimal digits
  */
 export interface Fact {
   readonly kind: keyof typeof FACT;

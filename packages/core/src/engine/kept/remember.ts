@@ -84,7 +84,7 @@ interface Leased {
 
 const NOTHING_LEASED: Leased = { facts: [], files: [], places: [] };
 
-/** @returns Undefined where the front could not see whether the bridge stands, or not tell the address's places. */
+/** @returns Undefined where the front could not tell the address's places, or the gateway is in the midst of addresses. */
 function leaseFor(
   engine: Engine,
   id: string,
@@ -94,12 +94,11 @@ function leaseFor(
 ): Leased | undefined {
   const range = bridged && leaseRange(bridged.network.subnet, bridged.network.gateway);
   if (bridged === undefined || range === undefined) return undefined;
-  const facts = bridgeFacts(bridged);
   const found = bridgePlacesFor(id, plan, places, bridged, range);
-  if (facts === undefined || found === undefined) return undefined;
+  if (found === undefined) return undefined;
   const own: Place = { offset: 0, hole: HOLE.address, bytes: ADDRESS_BYTES.digits };
   return {
-    facts,
+    facts: bridgeFacts(bridged),
     files: [[ADDRESS_FILE, leaseName(parseIpv4(bridged.address)), [own]]],
     places: found,
     range: { directory: leasesDirectory(engine), ...range },
