@@ -29,7 +29,7 @@ export function runInVm(command: readonly string[], env: Record<string, string> 
   const bin = "mkdir /tmp/bin && ln -s $0 /tmp/bin/bun && ln -s $0 /tmp/bin/bunx && export PATH=/tmp/bin:$PATH";
   // As on most hosts, what tests make lies on the root's file system, and loop devices are there.
   const place = "export TMPDIR=/var/tmp; modprobe loop";
-  return run([VM, "sh", "-c", `${bin} && ${place} && exec "$@"`, process.execPath, ...command], {
+  return run([VM, "sh", "-c", `${bin} && { ${place}; exec "$@"; }`, process.execPath, ...command], {
     BB_VM_SHARE: `${ROOT}:${dirname(process.execPath)}`,
     BB_VM_THREAD: process.env["BB_VM_THREAD"] ?? "single",
     ...env,
