@@ -26,7 +26,7 @@ compile(
   commit,
 );
 graft(join(root, "dist/bb"), join(root, "ffi/build", `front-${process.arch}`));
-compile(["packages/oci/src/bb-oci.ts"], "dist/bb-oci", "--define=HAS_FRONT=true", commit);
+compile(["packages/oci/src/bb-oci.ts"], "dist/bb-oci", "--compile-jit-policy=100", "--define=HAS_FRONT=true", commit);
 graft(join(root, "dist/bb-oci"), join(root, "ffi/build", `front-oci-${process.arch}`));
 
 /** With "-dirty" where files differ from it; "unknown" where this is no checkout, as in a source archive. */

@@ -16,6 +16,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { allNumbers } from "../ffi/src/nr.ts";
 import { busyboxRoot, missing, PROJECT, type Result, run, until } from "./harness.ts";
 import { patience } from "./patience.ts";
 
@@ -227,6 +228,32 @@ describe.skipIf(cannotTrace)("the front of bb-oci", () => {
       expect((await oci(["delete", "--force", id])).code).toBe(0);
       expect((await oci(["state", id])).code).toBe(1);
     }
+  });
+
+  test("needs less than 40 MB for a container of a kind that was never made before", async () => {
+    salt = newId();
+    const profile = {
+      defaultAction: "SCMP_ACT_ERRNO",
+      architectures: ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"],
+      syscalls: [
+        { names: allNumbers().map(([name]) => name), action: "SCMP_ACT_ALLOW" },
+        { names: ["personality"], action: "SCMP_ACT_ALLOW", args: [{ index: 0, value: 8, op: "SCMP_CMP_EQ" }] },
+      ],
+    };
+    const change = (config: { linux?: Record<string, unknown> }): void => {
+      if (config.linux) config.linux["seccomp"] = profile;
+    };
+    const id = newId();
+    const create = [BB_OCI, "--root", root, "create", "--bundle", await bundle(id, "sleep 100", change as never), id];
+    // Whoever spawns the command leaves it their own peak: a small one is needed in between.
+    const peak = `import os, resource, sys
+status = os.waitpid(os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ), 0)[1]
+open("${join(directory, "peak")}", "w").write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(status)`;
+    const streams = `exec "$@" </dev/null >${join(directory, "out")} 2>&1`;
+    expect((await run(["sh", "-c", streams, "sh", "python3", "-SIc", peak, ...create])).code).toBe(0);
+    expect(Number(readFileSync(join(directory, "peak"), "utf8")) * 1024).toBeLessThan(40e6);
+    expect((await oci(["delete", "--force", id])).code).toBe(0);
   });
 
   test("execs into containers like the last one, by words and by a process file", async () => {

@@ -295,7 +295,8 @@ class Parts {
   }
 
   bytes(): Uint8Array<ArrayBuffer> {
-    return Uint8Array.from(Buffer.concat(this.#parts));
+    // Not Uint8Array.from(), which takes every byte by itself.
+    return new Uint8Array(Buffer.concat(this.#parts));
   }
 }
 

@@ -78,6 +78,7 @@ const NUMBERS = {
   mount: [165, 40],
   mount_setattr: [442, 442],
   move_mount: [429, 429],
+  madvise: [28, 233],
   mprotect: [10, 226],
   munmap: [11, 215],
   name_to_handle_at: [303, 264],

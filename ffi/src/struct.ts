@@ -69,13 +69,19 @@ export function struct<const F extends Fields>(fields: F): Struct<F> {
 }
 
 /** Inclusive bounds of what a field holds. DataView would wrap silently: 2^32 stored in a u32 is 0, and 0 is root. */
-function bounds(type: FieldType): [bigint, bigint] {
-  const bits = BigInt(SIZE[type] * 8);
-  return type.startsWith("u") ? [0n, (1n << bits) - 1n] : [-(1n << (bits - 1n)), (1n << (bits - 1n)) - 1n];
-}
+const BOUNDS: Readonly<Record<FieldType, readonly [number | bigint, number | bigint]>> = {
+  u8: [0, 0xff],
+  u16: [0, 0xffff],
+  u32: [0, 0xffff_ffff],
+  u64: [0, 0xffff_ffff_ffff_ffffn],
+  i8: [-0x80, 0x7f],
+  i16: [-0x8000, 0x7fff],
+  i32: [-0x8000_0000, 0x7fff_ffff],
+  i64: [-0x8000_0000_0000_0000n, 0x7fff_ffff_ffff_ffffn],
+};
 
 function writeField(view: DataView, at: number, name: string, type: FieldType, value: number | bigint): void {
-  const [low, high] = bounds(type);
+  const [low, high] = BOUNDS[type];
   if ((typeof value === "number" && !Number.isInteger(value)) || value < low || value > high) {
     throw new RangeError(`${name}: ${value} does not fit ${type}`);
   }

@@ -14,6 +14,7 @@ import {
   readIfThere,
   SysError,
 } from "@bantubox/ffi";
+import { releaseCode } from "@bantubox/ffi/code-pages";
 import { cgroupHost } from "./cgroup-host.ts";
 import { checkId, saveContainer, tryLock } from "./container.ts";
 import { absolute, type Globals } from "./globals.ts";
@@ -71,17 +72,20 @@ export async function makeContainer(globals: Globals, options: MakeOptions): Pro
       `Cannot make "${options.id}": JSON specification file config.json not found in "${bundle}"`,
     );
   }
+  releaseCode();
   const recording =
     globals.program.line === undefined ? undefined : new (await import("@bantubox/ffi/recorded")).Recording();
   recording?.start();
   const request = { globals, options, preserved: preserve(options.preserveFds ?? 0), bundle, text };
   const made = await prepareContainer(request).finally(() => recording?.stop());
+  releaseCode();
   for (const warning of made.warnings) log(globals, "warning", warning);
   checkCgroup(globals, made.saved.cgroup);
   debugPlan(globals, "make", made.plan);
   // The front asks nobody, systemd neither.
   if (recording !== undefined && made.notify === undefined && made.scope === undefined)
     await (await import("./remember.ts")).rememberMake(request, made, recording);
+  releaseCode();
   const line = recording === undefined ? undefined : await lineOf(made);
 
   using lock = makeDirectory(globals, made.directory);

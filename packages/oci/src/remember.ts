@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { RECORD } from "@bantubox/core/runtime/records";
 import { isErrno, readTextSync } from "@bantubox/ffi";
+import { releaseCode } from "@bantubox/ffi/code-pages";
 import { buildFact, openFiles, textFact, thawedFacts } from "@bantubox/ffi/facts";
 import { besideHole, findHoles, renameBehind, renameHoles } from "@bantubox/ffi/holes";
 import {
@@ -149,6 +150,7 @@ async function remember({
   const others = found.holes.map(otherLike);
   const there = new Map(found.holes.map((hole, i) => [hole, others[i] as string]));
   const back = new Map(found.holes.map((hole, i) => [others[i] as string, hole]));
+  releaseCode();
   recording.replay((path) => renameHoles(path, back));
   let other: AnyLine;
   try {
@@ -161,6 +163,7 @@ async function remember({
     return;
   } finally {
     recording.stop();
+    releaseCode();
   }
   const filled = fillPlaces(encoded, placesOfLine(encoded), others);
   const expected = encodeLine({
