@@ -1,6 +1,7 @@
 /** Other programs that pull images, each with a new and empty store below a directory of the caller's. */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { startContainerd, startDocker as startDockerd } from "./daemons.ts";
 import { time } from "./measure.ts";
 
 /** A program with an empty store, ready to pull. */
@@ -19,47 +20,24 @@ export interface PullPeer {
 
 export const PULL_PEERS: readonly PullPeer[] = [
   { name: "docker", needs: ["docker", "dockerd", "containerd"], start: startDocker },
-  { name: "ctr", needs: ["ctr", "containerd"], start: startContainerd },
+  { name: "ctr", needs: ["ctr", "containerd"], start: startCtr },
   { name: "podman", needs: ["podman"], start: startPodman },
   { name: "skopeo+umoci", needs: ["skopeo", "umoci"], start: startSkopeo },
 ];
 
 async function startDocker(directory: string): Promise<Puller> {
-  const host = `unix://${directory}/docker.sock`;
-  // No network of its own: pulling needs the caller's only.
-  const daemon = await startDaemon(
-    [
-      "dockerd",
-      ...["--data-root", join(directory, "lib"), "--exec-root", join(directory, "run")],
-      ...["--pidfile", join(directory, "pid"), "--host", host],
-      ...["--bridge=none", "--iptables=false", "--ip6tables=false"],
-    ],
-    ["docker", "--host", host, "info"],
-  );
+  const { docker, stop } = await startDockerd(directory);
   return {
-    pull: (image) => time(["docker", "--host", host, "pull", "--quiet", image]),
-    [Symbol.asyncDispose]: daemon,
+    pull: (image) => time([...docker, "pull", "--quiet", image]),
+    [Symbol.asyncDispose]: stop,
   };
 }
 
-async function startContainerd(directory: string): Promise<Puller> {
-  const socket = join(directory, "containerd.sock");
-  const config = join(directory, "config.toml");
-  writeFileSync(
-    config,
-    `version = 2
-root = "${directory}/lib"
-state = "${directory}/run"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-address = "${socket}"
-`,
-  );
-  const ctr = ["ctr", "--address", socket];
-  const daemon = await startDaemon(["containerd", "--config", config], [...ctr, "version"]);
+async function startCtr(directory: string): Promise<Puller> {
+  const { ctr, stop } = await startContainerd(directory);
   return {
     pull: (image) => time([...ctr, "image", "pull", "--plain-http", image]),
-    [Symbol.asyncDispose]: daemon,
+    [Symbol.asyncDispose]: stop,
   };
 }
 
@@ -84,22 +62,5 @@ async function startSkopeo(directory: string): Promise<Puller> {
       time(["skopeo", "copy", "--quiet", "--src-tls-verify=false", `docker://${image}`, `oci:${layout}:latest`]) +
       time(["umoci", "unpack", "--image", `${layout}:latest`, join(directory, "bundle")]),
     [Symbol.asyncDispose]: async () => {},
-  };
-}
-
-/** Starts a program that stays, and waits until `probe` succeeds. @returns Its end. */
-async function startDaemon(command: readonly string[], probe: readonly string[]): Promise<() => Promise<void>> {
-  const child = Bun.spawn([...command], { stdio: ["ignore", "ignore", "ignore"] });
-  const deadline = performance.now() + 30_000;
-  while (Bun.spawnSync([...probe], { stdio: ["ignore", "ignore", "ignore"] }).exitCode !== 0) {
-    if (child.exitCode !== null || performance.now() > deadline) {
-      child.kill();
-      throw new Error(`${command[0]} does not start: ${command.join(" ")}`);
-    }
-    await Bun.sleep(100);
-  }
-  return async () => {
-    child.kill();
-    await child.exited;
   };
 }
