@@ -6,7 +6,8 @@ export type Compression = "gzip" | "zstd" | "none";
 
 /** What is compressed by itself: never change it, or the digests of what was pushed before change. */
 const BLOCK = 1 << 20;
-const LEVEL = 4;
+/** The lowest that makes nothing larger than what other engines push. */
+const LEVEL = 3;
 /** Blocks at work at once; the pool has no more threads. */
 const AHEAD = 4;
 

@@ -6,8 +6,17 @@ import { backOffMs, isPassing, resolveLocation, send, sendAndRead, sleep } from 
 import { refusal } from "./refusal.ts";
 import type { Session } from "./session.ts";
 
-/** What is sent by one request: of what breaks off, no more than that is sent again. */
-const UPLOAD_CHUNK = 8 << 20;
+/**
+ * What is sent by one request. Registries write each part to their disk before they answer, so few are faster. Of one
+ * that breaks off, most keep what has come; others get it again.
+ */
+const UPLOAD_CHUNK = 64 << 20;
+/** The same towards a registry, or more likely a proxy, to which that is too much. */
+const LESS = 8 << 20;
+/** A blob up to here goes along with the end, from memory. */
+const SMALL = 4 << 20;
+/** What is in memory of a larger one at a time. */
+const PIECE = 1 << 20;
 /** What registries answer that take no parts of blobs, or smaller ones. */
 const NO_CHUNKS = new Set([400, 405, 411, 413, 415, 416, 501]);
 
@@ -28,9 +37,9 @@ export interface Upload {
   readonly source: BlobSource;
   /** Path of another repository of the same registry that has the blob, as far as we know. */
   readonly mountFrom?: string | undefined;
-  /** Bytes sent by one request; 8 MiB when absent. */
+  /** Bytes sent by one request; 64 MiB when absent. */
   readonly chunk?: number | undefined;
-  /** Told how many bytes the registry has taken so far. */
+  /** Told how many bytes were sent so far, fewer than before when some must be sent again. */
   readonly onBytes?: ((bytes: number) => void) | undefined;
 }
 
@@ -44,20 +53,22 @@ export interface Upload {
 export async function uploadBlob(upload: Upload): Promise<Uploaded> {
   if (await hasRemoteBlob(upload)) return "exists";
   const { settings } = upload.session.endpoint;
-  const { source, chunk = UPLOAD_CHUNK } = upload;
+  const { source } = upload;
+  let { chunk = UPLOAD_CHUNK } = upload;
   let takesChunks = true;
   for (let attempt = 1; ; attempt++) {
     const start = await startUpload(upload);
     if (start === undefined) return "mounted";
     try {
-      if (source.size <= chunk) await sendSmall(upload, start.location);
-      else if (takesChunks && start.minChunk <= chunk) await sendLarge(upload, start.location);
+      if (source.size <= Math.min(chunk, SMALL)) await sendSmall(upload, start.location);
+      else if (takesChunks && start.minChunk <= chunk) await sendLarge(upload, start.location, chunk);
       else await sendWhole(upload, start.location);
       return "uploaded";
     } catch (error) {
       settings.signal?.throwIfAborted();
       if (error instanceof ChunkRefused) {
-        takesChunks = false;
+        if (error.status === 413 && chunk > LESS) chunk = LESS;
+        else takesChunks = false;
         continue;
       }
       // The answer to the last request may have been lost, and not what it did.
@@ -80,7 +91,14 @@ export function writeScope({ endpoint }: Session, { path }: Reference): { path: 
 }
 
 /** A registry that has not taken a part of a blob, and perhaps takes it as a whole. */
-class ChunkRefused extends Error {}
+class ChunkRefused extends Error {
+  readonly status: number;
+
+  constructor(status: number) {
+    super(`The answer to a part is ${status}`);
+    this.status = status;
+  }
+}
 
 interface Start {
   readonly location: URL;
@@ -125,21 +143,21 @@ async function sendSmall(upload: Upload, location: URL): Promise<void> {
   onBytes?.(source.size);
 }
 
-async function sendLarge(upload: Upload, location: URL): Promise<void> {
-  await put(upload, await sendChunks(upload, location), new Uint8Array());
+async function sendLarge(upload: Upload, location: URL, chunk: number): Promise<void> {
+  await put(upload, await sendChunks(upload, location, chunk), new Uint8Array());
 }
 
 /** Sends the blob part by part, going on where the registry says that it broke off. @returns Where to say that it ends. */
-async function sendChunks(upload: Upload, start: URL): Promise<URL> {
-  const { session, source, chunk = UPLOAD_CHUNK, onBytes } = upload;
+async function sendChunks(upload: Upload, start: URL, chunk: number): Promise<URL> {
+  const { session, source } = upload;
   const { settings } = session.endpoint;
   let location = start;
-  for (let offset = 0, failures = 0; offset < source.size; onBytes?.(offset)) {
+  for (let offset = 0, failures = 0; offset < source.size; ) {
     try {
-      const bytes = await source.read(offset, chunk);
-      const answer = await sendChunk(upload, location, offset, bytes);
+      const end = Math.min(offset + chunk, source.size);
+      const answer = await sendChunk(upload, location, offset, end);
       location = locationOf(location, answer.headers);
-      offset += bytes.length;
+      offset = end;
       failures = 0;
     } catch (error) {
       settings.signal?.throwIfAborted();
@@ -151,27 +169,30 @@ async function sendChunks(upload: Upload, start: URL): Promise<URL> {
   return location;
 }
 
-/** One part. @throws {ChunkRefused} */
+/** One part, from `offset` up to `end`. @throws {ChunkRefused} */
 async function sendChunk(
-  { session, reference, source }: Upload,
+  upload: Upload,
   location: URL,
   offset: number,
-  bytes: Uint8Array,
+  end: number,
 ): Promise<{ readonly headers: Headers }> {
+  const { session, reference, source } = upload;
   const { scopes } = writeScope(session, reference);
   const headers = {
     "Content-Type": "application/octet-stream",
-    "Content-Range": `${offset}-${offset + bytes.length - 1}`,
+    "Content-Length": String(end - offset),
+    "Content-Range": `${offset}-${end - 1}`,
   };
+  const body = () => pieces(upload, offset, end);
   const answer = await session.ask(location, scopes, (url, authorization) =>
     // Once: what the registry has of it must be asked before it is sent again.
-    sendAndRead({ method: "PATCH", url, authorization, headers, body: bytes }, DOCUMENT_MAX, {
+    sendAndRead({ method: "PATCH", url, authorization, headers, body }, DOCUMENT_MAX, {
       ...session.endpoint.settings,
       tries: 1,
     }),
   );
   if (answer.status >= 200 && answer.status < 300) return answer;
-  if (NO_CHUNKS.has(answer.status)) throw new ChunkRefused(`The answer to a part is ${answer.status}`);
+  if (NO_CHUNKS.has(answer.status)) throw new ChunkRefused(answer.status);
   if (isPassingStatus(answer.status)) throw passing(location, answer.status);
   throw refused(reference, source, answer);
 }
@@ -204,15 +225,16 @@ export function parseUploadRange(header: string | null): number | undefined {
 
 /** The blob in one request, whatever its size: for registries that take no parts. */
 async function sendWhole(upload: Upload, location: URL): Promise<void> {
-  const { source, onBytes } = upload;
-  await put(upload, location, async function* body() {
-    for (let offset = 0; offset < source.size; ) {
-      const bytes = await source.read(offset, 1 << 20);
-      yield bytes;
-      offset += bytes.length;
-      onBytes?.(offset);
-    }
-  });
+  await put(upload, location, () => pieces(upload, 0, upload.source.size));
+}
+
+async function* pieces({ source, onBytes }: Upload, from: number, end: number): AsyncGenerator<Uint8Array> {
+  for (let offset = from; offset < end; ) {
+    const bytes = await source.read(offset, Math.min(PIECE, end - offset));
+    yield bytes;
+    offset += bytes.length;
+    onBytes?.(offset);
+  }
 }
 
 async function put(

@@ -282,6 +282,19 @@ describe("a registry that fails", () => {
     await isThere(name, findImage(store, name)?.id);
   });
 
+  test("where a part is too large, the blob goes in smaller ones", async () => {
+    using store = temporaryStore();
+    const name = `${registry.domain}/t/large:6`;
+    await made(store, name, 9 << 20);
+    registry.mischief = (request) =>
+      request.method === "PATCH" && Number(request.headers.get("content-length")) > 8 << 20
+        ? new Response("", { status: 413 })
+        : undefined;
+    await pushImage(store, name, { ...quick, chunk: undefined, compression: "none" });
+    expect(sent("PATCH")).toHaveLength(3);
+    await isThere(name, findImage(store, name)?.id);
+  });
+
   test("a registry that wants larger parts than ours gets the whole", async () => {
     using store = temporaryStore();
     const name = `${registry.domain}/t/large:5`;

@@ -38,7 +38,7 @@ export interface PushOptions extends RegistryOptions {
   readonly destination?: string | undefined;
   /** How layers are sent that are here as files only, those of images that were made here; gzip when absent. */
   readonly compression?: Compression | undefined;
-  /** Bytes sent by one request; 8 MiB when absent. */
+  /** Bytes sent by one request; 64 MiB when absent. */
   readonly chunk?: number | undefined;
   readonly onProgress?: ((progress: PushProgress) => void) | undefined;
 }
