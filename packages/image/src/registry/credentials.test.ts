@@ -1,7 +1,18 @@
 import { afterAll, beforeEach, expect, test } from "bun:test";
-import { chmodSync, lstatSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  constants,
+  lstatSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { tryLock } from "../store/lock.ts";
 import { readCredentials, removeCredentials, writeCredentials } from "./credentials.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "bantubox-auth-"));
@@ -153,4 +164,17 @@ test("a helper that answers without an end is stopped", async () => {
   const asked = readCredentials("r.example.org", file);
   expect(asked).rejects.toMatchObject({ code: "credential-helper" });
   await asked.catch(() => undefined);
+});
+
+test("writeCredentials() waits for whoever is changing the file, and keeps what they wrote", async () => {
+  await write({ auths: {} });
+  const held = tryLock(join(directory, "docker"), "exclusive", constants.O_RDONLY | constants.O_DIRECTORY);
+  expect(held).toBeDefined();
+  const writing = writeCredentials("second.example.org", me, file);
+  await Bun.sleep(100);
+  expect(document()).toEqual({ auths: {} });
+  await write({ auths: { "first.example.org": { auth } } });
+  held?.[Symbol.dispose]();
+  await writing;
+  expect(document()).toEqual({ auths: { "first.example.org": { auth }, "second.example.org": { auth } } });
 });

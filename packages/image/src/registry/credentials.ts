@@ -44,13 +44,13 @@ export async function writeCredentials(
   if (helper !== undefined) {
     await storeInHelper(helper, authKey(domain), credentials);
     // Docker lists there what a helper knows.
-    writeAuth(domain, {}, file);
+    await writeAuth(domain, {}, file);
     return undefined;
   }
-  if ("identityToken" in credentials) writeAuth(domain, { identitytoken: credentials.identityToken }, file);
+  if ("identityToken" in credentials) await writeAuth(domain, { identitytoken: credentials.identityToken }, file);
   else {
     const { username, password } = credentials;
-    writeAuth(domain, { auth: Buffer.from(`${username}:${password}`).toString("base64") }, file);
+    await writeAuth(domain, { auth: Buffer.from(`${username}:${password}`).toString("base64") }, file);
   }
   return file;
 }
@@ -65,7 +65,7 @@ export async function removeCredentials(domain: string, file = dockerConfigPath(
     if (known) await eraseFromHelper(helper, authKey(domain));
   }
   if (config === undefined || !Object.keys(config.auths).some((key) => registryOfKey(key) === domain)) return known;
-  writeAuth(domain, undefined, file);
+  await writeAuth(domain, undefined, file);
   return true;
 }
 

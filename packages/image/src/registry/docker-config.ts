@@ -1,6 +1,7 @@
 import {
   chmodSync,
   closeSync,
+  constants,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -12,8 +13,9 @@ import {
 } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
-import { BoxError, isErrno } from "@bantubox/ffi";
+import { BoxError, type Fd, isErrno } from "@bantubox/ffi";
 import { errnoOf, quote } from "../document/digest.ts";
+import { lock } from "../store/lock.ts";
 
 const FILE_MAX = 1 << 20;
 /** What Docker calls its Hub in this file. */
@@ -64,11 +66,16 @@ export function readDockerConfig(file = dockerConfigPath()): DockerConfig | unde
 
 /**
  * Sets or, with undefined, removes a registry's entry of `auths`. All else in the file stays as it is; nobody but its
- * owner can read it, and there is no moment at which it is half written.
+ * owner can read it, and there is no moment at which it is half written. Two that do this at once wait for each other.
  *
  * @throws {BoxError} `docker-config-invalid` A file that is not understood is not written over.
  */
-export function writeAuth(domain: string, entry: AuthEntry | undefined, file = dockerConfigPath()): void {
+export async function writeAuth(
+  domain: string,
+  entry: AuthEntry | undefined,
+  file = dockerConfigPath(),
+): Promise<void> {
+  using _lock = await lockDirectory(file);
   const document = { ...readDocument(file) };
   const kept = entriesOf(document["auths"]).filter(([key]) => registryOfKey(key) !== domain);
   if (entry !== undefined) kept.push([authKey(domain), entry]);
@@ -107,10 +114,20 @@ function readDocument(file: string): Record<string, unknown> | undefined {
   return document as Record<string, unknown>;
 }
 
+/** The directory that `file` is in, made where it is missing: so there is no other file to lock, nor to leave behind. */
+async function lockDirectory(file: string): Promise<Fd> {
+  try {
+    const directory = dirname(realPath(file));
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    return await lock(realpathSync(directory), "exclusive", { flags: constants.O_RDONLY | constants.O_DIRECTORY });
+  } catch (error) {
+    throw unwritable(file, error);
+  }
+}
+
 /** Through a symbolic link to where it leads, as people keep this file among their others. */
 function writeAtomically(file: string, text: string): void {
   const target = realPath(file);
-  mkdirSync(dirname(target), { recursive: true, mode: 0o700 });
   const aside = `${target}.${process.pid}.tmp`;
   try {
     const fd = openSync(aside, "wx", 0o600);
@@ -126,8 +143,12 @@ function writeAtomically(file: string, text: string): void {
     renameSync(aside, target);
   } catch (error) {
     rmSync(aside, { force: true });
-    throw new BoxError("docker-config-unwritable", `Cannot write ${quote(file)}: ${errnoOf(error)}`, { cause: error });
+    throw unwritable(file, error);
   }
+}
+
+function unwritable(file: string, cause: unknown): BoxError {
+  return new BoxError("docker-config-unwritable", `Cannot write ${quote(file)}: ${errnoOf(cause)}`, { cause });
 }
 
 function realPath(file: string): string {
