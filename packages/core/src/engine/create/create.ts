@@ -97,16 +97,13 @@ export async function makeContainer(
     if (options.storageSizeBytes !== undefined) await limitRoot(engine, launch.root, options.storageSizeBytes);
     const row = { id, source, isStarted, volumes: userMounts.volumes };
     const isRowless = isStarted && needsNoRow(options, userMounts);
-    const made = isRowless
-      ? { container: rowlessContainer(launch, row), fresh: [] }
-      : insertRow(engine, options, launch, row);
-    const { container, fresh } = made;
+    const container = isRowless ? rowlessContainer(launch, row) : insertRow(engine, options, launch, row);
     fillDirectory(engine, container, spec, isRowless);
     // Whoever removes the image either sees the container from here on, or has removed it before this: a mere reader
     // would see it until that is committed.
     if (source.image.kind !== "host") engine.database.transaction(() => getImage(engine, source.id)).immediate();
     for (const { name } of userMounts.volumes) makeVolumeDirectory(engine, name);
-    await fillVolumes(engine, source, fresh);
+    await fillVolumes(engine, source, id, userMounts.volumes);
     if (options.cidfile !== undefined) writeCidfile(options.cidfile, id);
     return { container, lock, spec, cgroupHost, isFirst: true };
   } catch (error) {
@@ -335,7 +332,7 @@ function insertRow(
   options: ContainerOptions,
   launch: Launch,
   { id, source, isStarted, volumes }: NewRow,
-): { container: Container; fresh: readonly VolumeMount[] } {
+): Container {
   const { database } = engine;
   const createdMs = Date.now();
   const container = {
@@ -354,12 +351,12 @@ function insertRow(
       if (options.name !== undefined) throw nameTaken(engine, options.name);
       container.name = `${randomName()}${i}`;
     }
-    return linkVolumes(engine, id, volumes);
+    linkVolumes(engine, id, volumes);
   });
-  const fresh = write.immediate();
+  write.immediate();
   // Somebody may have called another container so, by the beginning of its ID.
   if (options.name !== undefined) forgetNames(engine);
-  return { container, fresh };
+  return container;
 }
 
 function nameTaken(engine: Engine, name: string): BoxError {
@@ -379,12 +376,21 @@ function fillDirectory(engine: Engine, container: Container, spec: Spec, isRowle
   if (isRowless) writeNewSync(recordPath(engine, container.id), recordText(container), 0o600);
 }
 
-/** Copies what the image has at a new volume's place into it, as Docker does. */
-async function fillVolumes(engine: Engine, source: Source, fresh: readonly VolumeMount[]): Promise<void> {
-  if (fresh.length === 0 || source.image.kind === "host") return;
+/** Copies what the image has at an empty volume's place into it, as Docker does. */
+async function fillVolumes(
+  engine: Engine,
+  source: Source,
+  id: string,
+  volumes: readonly VolumeMount[],
+): Promise<void> {
+  if (volumes.length === 0 || source.image.kind === "host") return;
   const { fillVolume } = await import("./fill-volume.ts");
   using root = openLayers(source.base, source.layers);
-  for (const { name, target } of fresh) await fillVolume(root.raw, target, volumeDirectory(engine, name));
+  const others = engine.database.query("SELECT 1 FROM container_volume WHERE volume = ? AND container <> ?");
+  for (const { name, target } of volumes) {
+    const directory = volumeDirectory(engine, name).slice(0, -"/_data".length);
+    await fillVolume(root.raw, target, directory, others.get(name, id) !== null);
+  }
 }
 
 function writeCidfile(path: string, id: string): void {

@@ -25,21 +25,14 @@ export function nameVolume(name: string): string {
   });
 }
 
-/**
- * Gives a container its volumes: part of the transaction that makes its row, so that none is ever nobody's.
- *
- * @returns Those that are made by this call, and wait for the image's files.
- */
-export function linkVolumes({ database }: Engine, id: string, volumes: readonly VolumeMount[]): VolumeMount[] {
-  const fresh: VolumeMount[] = [];
-  for (const volume of volumes) {
-    const { changes } = database
+/** Gives a container its volumes: part of the transaction that makes its row, so that none is ever nobody's. */
+export function linkVolumes({ database }: Engine, id: string, volumes: readonly VolumeMount[]): void {
+  for (const { name, isAnonymous } of volumes) {
+    database
       .query("INSERT OR IGNORE INTO volume (name, created_ms, anonymous) VALUES (?, ?, ?)")
-      .run(volume.name, Date.now(), volume.isAnonymous ? 1 : 0);
-    if (changes > 0) fresh.push(volume);
-    database.query("INSERT OR IGNORE INTO container_volume (container, volume) VALUES (?, ?)").run(id, volume.name);
+      .run(name, Date.now(), isAnonymous ? 1 : 0);
+    database.query("INSERT OR IGNORE INTO container_volume (container, volume) VALUES (?, ?)").run(id, name);
   }
-  return fresh;
 }
 
 /** Makes the directory of a volume that has a row, where it is missing. */
