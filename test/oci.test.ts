@@ -269,12 +269,12 @@ describe("hooks", () => {
       who: "me",
       id,
       pid,
-      status: "creating",
+      status: "created",
       bundle,
       ociVersion: "1.2.0",
     });
-    expect(byKind.get("createRuntime")).toMatchObject({ pid, status: "creating" });
-    expect(byKind.get("createContainer")).toMatchObject({ pid: 1, status: "creating" });
+    expect(byKind.get("createRuntime")).toMatchObject({ pid, status: "created" });
+    expect(byKind.get("createContainer")).toMatchObject({ pid: 1, status: "created" });
     expect(byKind.get("startContainer")).toMatchObject({ pid: 1, status: "created" });
     expect(byKind.get("poststart")).toMatchObject({ pid, status: "running" });
     expect(byKind.get("poststop")).toMatchObject({ pid: 0, status: "stopped" });

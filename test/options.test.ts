@@ -132,7 +132,8 @@ describe("volumes", () => {
   test("one that is empty is filled, whoever made it, and whole even when somebody was killed at it", async () => {
     await using store = await newStore();
     const image = directoryIn(store);
-    const script = 'cp -a "$1/." "$2" && mkdir -p "$2/data/sub" && for i in 1 2 3 4 5 6; do echo $i > "$2/data/$i"; done';
+    const script =
+      'cp -a "$1/." "$2" && mkdir -p "$2/data/sub" && for i in 1 2 3 4 5 6; do echo $i > "$2/data/$i"; done';
     await run(["sh", "-c", script, "sh", root, image]);
     await store.ok(["init", image, "filled"]);
     const list = async (volume: string): Promise<string> =>
@@ -141,14 +142,35 @@ describe("volumes", () => {
     await store.ok(["volume", "create", "made"]);
     expect(await list("made")).toBe(whole);
     // Others have it mounted already: it fills before their eyes.
-    await store.ok(["run", "-d", "--name", "box", "--network", "none", "-v", "shared:/elsewhere", "filled", "sleep", "1000"]);
+    await store.ok([
+      "run",
+      "-d",
+      "--name",
+      "box",
+      "--network",
+      "none",
+      "-v",
+      "shared:/elsewhere",
+      "filled",
+      "sleep",
+      "1000",
+    ]);
     expect(await list("shared")).toBe(whole);
     expect(`${await store.ok(["exec", "box", "ls", "/elsewhere"])}\n`).toBe(whole);
     // What somebody has put there stays alone.
     await bb(store, "-v", "own:/elsewhere", "filled", "touch", "/elsewhere/mine");
     expect(await list("own")).toBe("mine\n");
     if (missing("strace is not installed", Bun.which("strace") === null)) return;
-    const inject = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=fchmodat", "-e", "inject=fchmodat:signal=SIGKILL:when=4"];
+    const inject = [
+      "-f",
+      "-qq",
+      "-o",
+      "/dev/null",
+      "-e",
+      "trace=fchmodat",
+      "-e",
+      "inject=fchmodat:signal=SIGKILL:when=4",
+    ];
     const create = ["create", "--network", "none", "-v", "broken:/data", "filled", "true"];
     expect((await run(["strace", ...inject, ...store.command, ...create])).code).not.toBe(0);
     expect(await list("broken")).toBe(whole);

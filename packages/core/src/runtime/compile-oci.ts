@@ -180,8 +180,7 @@ function runOwn(build: Build, context: OciContext, kind: "createContainer" | "st
   // As runc has it: what a hook does to "." it does to the container.
   if (kind === "createContainer") child.sys("fchdir", root).tag(TAG.HOOK);
   child.sys("getpid").into(scratch);
-  const status = kind === "createContainer" ? "creating" : "created";
-  runHooks(build, child, { kind, hooks, state: stateOf(context), status, pid: scratch });
+  runHooks(build, child, { kind, hooks, state: stateOf(context), status: "created", pid: scratch });
 }
 
 /** Beside the child: hooks on the host, and what tells others of it. */
@@ -191,7 +190,8 @@ function compileParent(build: Build, context: OciContext, registers: Registers, 
   const { prestart = [], createRuntime = [], poststart = [] } = context.spec.hooks ?? {};
   const { directory, pid, fifo } = registers;
   if (hasRuntimeHooks(context)) {
-    const run = { state: stateOf(context), status: "creating", pid } as const;
+    // Its environment is there: steps 3 to 5 of the specification's lifecycle, and crun, have it so; runc says "creating".
+    const run = { state: stateOf(context), status: "created", pid } as const;
     steps.builtin("meet").tag(TAG.HOOK);
     runHooks(build, steps, { ...run, kind: "prestart", hooks: prestart });
     runHooks(build, steps, { ...run, kind: "createRuntime", hooks: createRuntime });

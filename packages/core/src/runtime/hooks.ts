@@ -21,7 +21,7 @@ export interface HookRun {
   readonly pid: Reg | number;
 }
 
-type HookStatus = "creating" | "created" | "running" | "stopped";
+type HookStatus = "created" | "running" | "stopped";
 
 /** So many digits no pid has: 2^22 is the kernel's highest. */
 const PID_WIDTH = 10;

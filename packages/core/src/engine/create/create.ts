@@ -377,12 +377,7 @@ function fillDirectory(engine: Engine, container: Container, spec: Spec, isRowle
 }
 
 /** Copies what the image has at an empty volume's place into it, as Docker does. */
-async function fillVolumes(
-  engine: Engine,
-  source: Source,
-  id: string,
-  volumes: readonly VolumeMount[],
-): Promise<void> {
+async function fillVolumes(engine: Engine, source: Source, id: string, volumes: readonly VolumeMount[]): Promise<void> {
   if (volumes.length === 0 || source.image.kind === "host") return;
   const { fillVolume } = await import("./fill-volume.ts");
   using root = openLayers(source.base, source.layers);
