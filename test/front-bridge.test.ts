@@ -5,7 +5,16 @@
  */
 import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { busyboxRoot, idsIn, missing, newStore, PROJECT, type Result, run, type Store, until } from "./harness.ts";
@@ -257,6 +266,36 @@ describe.skipIf(isMissing)("the front, on the bridge", () => {
     expect(points).toBeGreaterThan(20);
     expect(withLease).toBeGreaterThan(5);
   }, 600_000);
+
+  test("finds a lease whose container did not live to write it down", async () => {
+    await using store = await newNetwork();
+    await store.ok(["run", "--rm", image, "true"]);
+    const containers = join(store.root, "containers");
+    const directory = join(store.runRoot, "leases");
+    const model = Bun.spawn([...store.command, "run", "--rm", image, "sleep", "600"], {
+      stdio: ["ignore", "ignore", "ignore"],
+    });
+    const id = await until("it runs", () => store.ok(["ps", "-q", "--no-trunc"]));
+    // Three that were killed: with no file, with the first ones, with all but half of the last.
+    for (const [i, files] of [[], ["config.json", "container.json"], ["container.json"]].entries()) {
+      const dead = String(i + 1).padEnd(64, "a");
+      mkdirSync(join(containers, dead));
+      for (const name of files)
+        writeFileSync(
+          join(containers, dead, name),
+          readFileSync(join(containers, id, name), "utf8").replaceAll(id, dead),
+        );
+      if (i === 2) writeFileSync(join(containers, dead, "address"), "0a5800");
+      symlinkSync(dead, join(directory, `0a58003${i}`));
+    }
+    expect(leases(store).size).toBe(4);
+    expect(await store.ok(["ps", "-aq", "--no-trunc"])).toBe(id);
+    expect([...leases(store).values()]).toEqual([id]);
+    expect(idsIn(containers)).toEqual([id]);
+    await store.ok(["rm", "-f", id]);
+    expect(await model.exited).toBe(137);
+    expect(leases(store).size).toBe(0);
+  });
 
   test("keeps the address of a container whose monitor was killed, until it ends", async () => {
     await using store = await newNetwork(30);

@@ -47,9 +47,9 @@ export function releaseHeld(engine: Engine, id: string): void {
   if (address !== undefined) releaseAddress(leasesDirectory(engine), address, id);
 }
 
-/** Takes back what was leased to containers of which nothing is left. @param known IDs that need no look. */
-export function sweepAddresses(engine: Engine, known: ReadonlySet<string>): void {
-  sweepLeases(leasesDirectory(engine), (owner) => (known.has(owner) ? undefined : holdGone(engine, owner)));
+/** Takes back what was leased to containers of which nothing is left. */
+export function sweepAddresses(engine: Engine): void {
+  sweepLeases(leasesDirectory(engine), (owner) => holdGone(engine, owner));
 }
 
 function addressPath(engine: Engine, id: string): string {

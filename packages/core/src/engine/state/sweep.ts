@@ -49,7 +49,7 @@ export function sweepAll(engine: Engine): void {
   for (const id of namesIn(engine.runRoot, "")) {
     if (ID.test(id) && !known.has(id) && !existsSync(containerDirectory(engine, id))) removeCompletely(engine, id);
   }
-  sweepAddresses(engine, known);
+  sweepAddresses(engine);
 }
 
 /** Removes a `--rm` container that has ended, and that nobody is responsible for. */
