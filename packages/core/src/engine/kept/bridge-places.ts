@@ -34,10 +34,10 @@ export function findBridgePlaces(plan: Uint8Array, { setup, files, bridged }: Ne
     inside: bytes.indexOf(setup.veth.inside),
     address: hosts.includes(own) ? bytes.indexOf(hosts) : -1,
   };
-  if (Object.values(places).includes(-1)) return undefined;
   const lease = offsetsOf(bytes, Buffer.from(bridged.lease)).map(
     (at) => at + bridged.lease.length - ADDRESS_BYTES.digits,
   );
+  if (Object.values(places).includes(-1) || lease.length === 0) return undefined;
   return { ...places, address: places.address + hosts.indexOf(own), lease };
 }
 

@@ -39,8 +39,13 @@ export async function runForeground(engine: Engine, options: ContainerOptions, h
     return await runAsNew(engine, options, hooks, key);
   }
   if (hooks.line !== undefined) {
-    const { rememberRun } = await import("../kept/remember.ts");
-    rememberRun(engine, hooks.line, options, key, { ...made, bridge: kept.bridge });
+    try {
+      const { rememberRun } = await import("../kept/remember.ts");
+      rememberRun(engine, hooks.line, options, key, { ...made, bridge: kept.bridge });
+    } catch (error) {
+      await forgetKept(engine, made);
+      throw error;
+    }
   }
   passAs(made.lock, PASSED_FD);
   return await becomePlan(made.plan);
