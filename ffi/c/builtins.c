@@ -405,6 +405,8 @@ long builtin(struct session *session, const struct plan_step *step, const uint64
 		return copy_up((int)a[0], (int)a[1], a[2]);
 	case BUILTIN_HOME:
 		return find_home(a[0], (char *)(uintptr_t)a[1], a[2]);
+	case BUILTIN_CRIU:
+		return talk_to_criu(session, a);
 	case BUILTIN_REAP:
 		reap_main((int)a[0]);
 	case BUILTIN_EXIT:

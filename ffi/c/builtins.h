@@ -36,4 +36,7 @@ long clone_process(const struct clone_args *args, int *pidfd);
 /* hook.c - BUILTIN_HOOK; what it prints goes to `output`, if that is a descriptor. */
 long run_hook(const uint64_t *a, int output);
 
+/* criu.c - BUILTIN_CRIU */
+long talk_to_criu(const struct session *session, const uint64_t *a);
+
 #endif

@@ -92,8 +92,9 @@ static void size_terminal(const struct session *session)
 static struct failure wait_started(struct session *session)
 {
 	/* PID 1 of --init executes nothing itself. */
-	int executes = options(session)->flags & (MONITOR_EXEC | MONITOR_STAGED) ||
-		       !session->plan.header->sections[SECTION_INNER].count;
+	int executes = !(options(session)->flags & MONITOR_RESTORED) &&
+		       (options(session)->flags & (MONITOR_EXEC | MONITOR_STAGED) ||
+			!session->plan.header->sections[SECTION_INNER].count);
 
 	for (;;) {
 		struct control_message message;
@@ -132,8 +133,8 @@ static struct failure wait_inner(struct session *session)
 		return (struct failure){message.section, message.step, message.error};
 	if (kind != CONTROL_CHILD || fd < 0)
 		return child_failure(session, kind < 0 ? (uint32_t)-kind : EIO);
-	/* It ends by itself, and whoever is left with the last stage knows nothing of it. */
-	if (options(session)->flags & MONITOR_LEAVE)
+	/* It ends by itself, and whoever is left with the last stage knows nothing of it. A restore's has more to do. */
+	if (options(session)->flags & MONITOR_LEAVE && !(options(session)->flags & MONITOR_RESTORED))
 		while (SYS_4(__NR_wait4, child_pid(session), &status, __WALL, 0) == -EINTR)
 			;
 	sys_close(child_pidfd(session));

@@ -89,7 +89,13 @@ enum plan_builtin {
 	BUILTIN_COPY_UP,     /* (from, to, COPY_*): gives a new directory what another one has */
 	/* (uid, to, room): the home that /etc/passwd below the root has for this user, else "/", as a string */
 	BUILTIN_HOME,
-	BUILTIN_LAST = BUILTIN_HOME
+	/*
+	 * (socket, request, length or 0, script or 0, socket or -1): talks to CRIU's service until its notification of
+	 * that name, or its end; without a request goes on after the last one. A terminal goes to the second socket, or
+	 * to the monitor. The last argument, the path of CRIU's log, is for whoever explains a failure. Result: the pid.
+	 */
+	BUILTIN_CRIU,
+	BUILTIN_LAST = BUILTIN_CRIU
 };
 
 /* What BUILTIN_HOOK adds to a status of 1 to 255: no errno is as high. */
@@ -113,6 +119,7 @@ struct plan_range {
 #define MONITOR_STDIN_ONCE 0x40 /* close the container's stdin when the first client's ends */
 #define MONITOR_EXEC 0x80	/* the child is not PID 1 of a namespace: its children may outlive it */
 #define MONITOR_STAGED 0x200	/* CHILD forks INNER, which is the container's process, and ends */
+#define MONITOR_RESTORED 0x400	/* the child was restored: it executes nothing */
 #define MONITOR_LEAVE 0x100	/* no client and no monitor: this process ends once the child is held or runs */
 
 #define NO_REG 0xff

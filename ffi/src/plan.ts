@@ -54,6 +54,7 @@ export const BUILTIN = {
   userNamespace: 0x801c,
   copyUp: 0x801d,
   home: 0x801e,
+  criu: 0x801f,
 } as const;
 /** What `copyUp` copies: COPY_* of c/plan.h. */
 export const COPY = { MODE: 1, TREE: 2 } as const;
@@ -71,6 +72,7 @@ export const MONITOR = {
   EXEC: 0x80,
   LEAVE: 0x100,
   STAGED: 0x200,
+  RESTORED: 0x400,
 } as const;
 
 /** HOOK_STATUS of c/plan.h: an error above it is the status of a hook. */

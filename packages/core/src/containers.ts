@@ -1,4 +1,7 @@
 /** Containers, from their making to their removal. Each function's code is loaded when it is first called. */
+import type { CheckpointOptions } from "./engine/checkpoint/checkpoint.ts";
+import type { ImportCheckpointOptions } from "./engine/checkpoint/import-checkpoint.ts";
+import type { RestoreOptions } from "./engine/checkpoint/restore.ts";
 import type { PullHooks } from "./engine/create/images.ts";
 import type { ContainerOptions, ExecOptions } from "./engine/create/options.ts";
 import type { CommitContainerOptions } from "./engine/files/commit.ts";
@@ -112,6 +115,30 @@ export async function pruneContainers(engine: Engine, filter?: PruneFilter): Pro
 /** Bytes that a container has written; see engine/look/disk-usage.ts. */
 export async function containerSize(engine: Engine, id: string): Promise<number> {
   return (await import("./engine/look/disk-usage.ts")).containerSize(engine, id);
+}
+
+/** Saves what a container's processes are; see engine/checkpoint/checkpoint.ts. */
+export async function checkpointContainer(
+  engine: Engine,
+  idOrName: string,
+  options?: CheckpointOptions,
+): Promise<string> {
+  return (await import("./engine/checkpoint/checkpoint.ts")).checkpointContainer(engine, idOrName, options);
+}
+
+/** Lets a container go on from its checkpoint; see engine/checkpoint/restore.ts. */
+export async function restoreContainer(engine: Engine, idOrName: string, options?: RestoreOptions): Promise<string> {
+  return (await import("./engine/checkpoint/restore.ts")).restoreContainer(engine, idOrName, options);
+}
+
+/** Makes a container of an exported checkpoint; see engine/checkpoint/import-checkpoint.ts. */
+export async function importCheckpoint(
+  engine: Engine,
+  file: string,
+  options?: ImportCheckpointOptions,
+  hooks?: PullHooks,
+): Promise<string> {
+  return (await import("./engine/checkpoint/import-checkpoint.ts")).importCheckpoint(engine, file, options, hooks);
 }
 
 /** Makes an image of a container; see engine/files/commit.ts. */

@@ -36,6 +36,7 @@ export type {
 export {
   archiveFromContainer,
   attachForeground,
+  checkpointContainer,
   commitContainer,
   containerSize,
   copyFromContainer,
@@ -45,6 +46,7 @@ export {
   execDetached,
   exportContainer,
   extractToContainer,
+  importCheckpoint,
   inspect,
   killContainer,
   listContainers,
@@ -52,6 +54,7 @@ export {
   readLogs,
   removeContainer,
   renameContainer,
+  restoreContainer,
   runContainer,
   runDetached,
   spawnContainer,
@@ -60,6 +63,9 @@ export {
   stopContainer,
   waitContainer,
 } from "./containers.ts";
+export type { CheckpointOptions } from "./engine/checkpoint/checkpoint.ts";
+export type { ImportCheckpointOptions } from "./engine/checkpoint/import-checkpoint.ts";
+export type { RestoreOptions } from "./engine/checkpoint/restore.ts";
 export type { PullHooks } from "./engine/create/images.ts";
 export type {
   ContainerOptions,

@@ -46,6 +46,7 @@ export interface Veth {
   readonly name: string;
   /** Index of the bridge that the host's end is a port of. */
   readonly master: number;
+  readonly isUp: boolean;
   readonly peer: {
     readonly index: number;
     readonly name: string;
@@ -83,7 +84,7 @@ export function createBridge(name: string, mac: string): Request {
  * One queue is what a pair uses anyway. Unasked, the kernel makes one for each processor, takes all but one out of
  * use, and waits for each end until no processor can be in them: 3 ms instead of 0.5.
  */
-export function createVeth({ index, name, master, peer }: Veth): Request {
+export function createVeth({ index, name, master, isUp, peer }: Veth): Request {
   const peerAttributes = encodeAttributes([
     linkName(peer.name),
     [IFLA.ADDRESS, macBytes(peer.mac)],
@@ -94,7 +95,7 @@ export function createVeth({ index, name, master, peer }: Veth): Request {
   const peerValue = allocate(peerInfo.length + peerAttributes.length);
   peerValue.set(peerInfo);
   peerValue.set(peerAttributes, peerInfo.length);
-  return request(RTM.NEWLINK, NLM.ACK | NLM.CREATE | NLM.EXCL, info(index, true), [
+  return request(RTM.NEWLINK, NLM.ACK | NLM.CREATE | NLM.EXCL, info(index, isUp), [
     linkName(name),
     ...ONE_QUEUE,
     u32(IFLA.MASTER, master),

@@ -32,6 +32,8 @@ export interface VethOptions {
   /** With the prefix of its network: `10.88.0.2/16`. */
   readonly address: string;
   readonly gateway: string;
+  /** The host's end stays down until `raise` is sent: nothing reaches the container before. */
+  readonly isHeld?: boolean;
 }
 
 /** Batches in which every message asks for an acknowledgement and has its number, from 1. */
@@ -43,6 +45,8 @@ export interface VethPlan {
   readonly host: Uint8Array<ArrayBuffer>;
   /** Four messages, for a NETLINK_ROUTE socket opened in the container's namespace, after `host`. */
   readonly inside: Uint8Array<ArrayBuffer>;
+  /** With `isHeld`, one message for the host's namespace: sets its end up. */
+  readonly raise?: Uint8Array<ArrayBuffer>;
 }
 
 /**
@@ -68,6 +72,7 @@ export function planVeth(options: VethOptions): VethPlan {
         index: options.hostIndex,
         name: options.hostName,
         master: options.bridgeIndex,
+        isUp: options.isHeld !== true,
         peer: { index, name: options.containerName, mac: options.mac, netnsFd: options.netnsFd },
       }),
     ]),
@@ -77,6 +82,7 @@ export function planVeth(options: VethOptions): VethPlan {
       setUp(index),
       addDefaultRoute(parseIpv4(options.gateway), index),
     ]),
+    ...(options.isHeld === true && { raise: encodeBatch([setUp(options.hostIndex)]) }),
   };
 }
 

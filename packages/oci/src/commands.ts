@@ -5,6 +5,7 @@ import type { Command } from "./command.ts";
 type Entry = readonly [string, () => Promise<{ default: Command<any> }>];
 
 export const COMMANDS: Readonly<Record<string, Entry>> = {
+  checkpoint: ["Write what a container's processes are into files", () => import("./commands/checkpoint.ts")],
   create: ["Create a container, held before its command", () => import("./commands/create.ts")],
   delete: ["Delete what a container has left", () => import("./commands/delete.ts")],
   events: ["Show a container's statistics, and its lack of memory", () => import("./commands/events.ts")],
@@ -14,6 +15,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   list: ["List the containers of the root", () => import("./commands/list.ts")],
   pause: ["Stop a container's processes where they are", () => import("./commands/pause.ts")],
   ps: ["Show a container's processes", () => import("./commands/ps.ts")],
+  restore: ["Make a container of a checkpoint, which goes on", () => import("./commands/restore.ts")],
   resume: ["Let a paused container go on", () => import("./commands/resume.ts")],
   run: ["Create and start a container", () => import("./commands/run.ts")],
   spec: ["Write a config.json to begin with", () => import("./commands/spec.ts")],

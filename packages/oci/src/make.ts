@@ -121,7 +121,7 @@ async function lineOf(made: MadeContainer): Promise<Uint8Array | undefined> {
 }
 
 /** A group that is there already may be somebody's; in a frozen one nothing would ever start. */
-function checkCgroup(globals: Globals, path: string): void {
+export function checkCgroup(globals: Globals, path: string): void {
   const host = cgroupHost();
   const found = listProcesses(host, path).length;
   if (found > 0) log(globals, "warning", `container's cgroup is not empty: ${found} process(es) found`);
@@ -129,7 +129,7 @@ function checkCgroup(globals: Globals, path: string): void {
 }
 
 /** As sd_booted(3) tells it. */
-function checkSystemd({ values }: Globals): void {
+export function checkSystemd({ values }: Globals): void {
   if (!values["systemd-cgroup"] || existsSync("/run/systemd/system")) return;
   throw new BoxError("no-systemd", "Cannot use systemd's cgroups: systemd does not run on this host", {
     hint: "Leave out --systemd-cgroup: the engine's cgroup driver must be cgroupfs",
@@ -137,7 +137,7 @@ function checkSystemd({ values }: Globals): void {
 }
 
 /** Makes the container's directory and takes its lock: from now on the ID is taken. */
-function makeDirectory(globals: Globals, directory: string): Fd {
+export function makeDirectory(globals: Globals, directory: string): Fd {
   mkdirSync(globals.root, { mode: 0o711, recursive: true });
   const result = attempt("mkdirat", AT.FDCWD, cstr(directory), 0o711);
   if (result === -ERRNO.EEXIST) throw new BoxError("id-taken", "container with given ID already exists");
@@ -148,7 +148,7 @@ function makeDirectory(globals: Globals, directory: string): Fd {
 }
 
 /** A file in memory for what hooks print. It is passed on to whoever explains a failure. */
-function passOutput(number: number): void {
+export function passOutput(number: number): void {
   using memory = new Fd(call("memfd_create", "for hooks", cstr("hooks"), 0));
   passAs(memory, number);
 }

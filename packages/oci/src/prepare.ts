@@ -107,19 +107,7 @@ export async function prepareContainer({
     ...(notify !== undefined && mode === "detach" && { started: waitInPlace(globals, id, notifyFd) }),
     failed: explainWith(globals, [mode === "create" ? "create" : "run", String(output)]),
   });
-  const saved: Saved = {
-    ociVersion: spec.ociVersion,
-    id,
-    bundle,
-    rootfs: spec.root.path,
-    created: "",
-    owner: process.getuid?.() ?? 0,
-    annotations,
-    cgroup: cgroup.path,
-    ...(scope && { unit: scope.unit }),
-    ownsPids: spec.linux.namespaces.some(({ type, path }) => type === "pid" && path === undefined),
-    hasHooks: spec.hooks !== undefined,
-  };
+  const saved = savedOf(spec, { id, bundle, cgroup: cgroup.path, ...(scope && { unit: scope.unit }) });
   const hooks = Object.values(spec.hooks ?? {}).flat();
   const hasLateHooks = [spec.hooks?.poststart, spec.hooks?.poststop].some((list) => (list ?? []).length > 0);
   return {
@@ -142,6 +130,20 @@ function waitInPlace(globals: Globals, id: string, fd: number): { argv: string[]
   return { argv: waiterOf(globals, id, fd), env: [`NOTIFY_SOCKET=${process.env["NOTIFY_SOCKET"]}`] };
 }
 
+/** What is written down of a container. */
+export function savedOf(spec: Spec, of: Pick<Saved, "id" | "bundle" | "cgroup" | "unit">): Saved {
+  return {
+    ...of,
+    ociVersion: spec.ociVersion,
+    rootfs: spec.root.path,
+    created: "",
+    owner: process.getuid?.() ?? 0,
+    annotations: spec.annotations,
+    ownsPids: spec.linux.namespaces.some(({ type, path }) => type === "pid" && path === undefined),
+    hasHooks: spec.hooks !== undefined,
+  };
+}
+
 function asksMore({ linux: { netDevices = {}, sysctl = {}, namespaces } }: Spec): boolean {
   const hasLinks = Object.keys(netDevices).length > 0;
   return hasLinks || (Object.keys(sysctl).length > 0 && namespaces.some(({ path }) => path !== undefined));
@@ -156,7 +158,10 @@ function withCallers(spec: Spec, environment: readonly string[], notify: ReturnT
 }
 
 /** As runc has it: who leaves a terminal behind must leave it to somebody. */
-function checkConsole({ mode, consoleSocket }: MakeOptions, isTerminal: boolean): void {
+export function checkConsole(
+  { mode, consoleSocket }: Pick<MakeOptions, "mode" | "consoleSocket">,
+  isTerminal: boolean,
+): void {
   if (isTerminal && mode !== "foreground" && consoleSocket === undefined) {
     throw new BoxError("no-console", "cannot allocate tty if runc will detach without setting console socket", {
       hint: 'Name a socket with --console-socket, or set "terminal" to false',

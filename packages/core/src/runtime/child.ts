@@ -1,6 +1,6 @@
 import type { CgroupHost, CgroupPlan } from "@bantubox/cgroup";
-import { AT, ERRNO, MS, O, type Place, PR, type Reg, S_IF, SECTION, SIGNALS, type Steps, TIOC } from "@bantubox/ffi";
-import { type MovePlan, QUIET_SYSCTLS } from "@bantubox/net";
+import { AT, MS, O, type Place, PR, type Reg, S_IF, SECTION, SIGNALS, type Steps, TIOC } from "@bantubox/ffi";
+import type { MovePlan } from "@bantubox/net";
 import { isBind, type OpenedBinds, openBinds } from "./binds.ts";
 import { type Build, isolateMounts } from "./build.ts";
 import { joinV1, leaveCgroupNamespace } from "./cgroups.ts";
@@ -28,7 +28,7 @@ import {
   leaveStage,
   openOwnUsers,
 } from "./namespaces.ts";
-import { type NetworkSetup, setUpNetwork, takeLinks } from "./network.ts";
+import { type NetworkSetup, quietLinks, setUpNetwork, takeLinks } from "./network.ts";
 import { protectPaths, writeProc } from "./paths.ts";
 import { RECORD } from "./records.ts";
 import { changeRoot, enterRoot, mountRoot, openBundle, type RootFs } from "./rootfs.ts";
@@ -91,7 +91,7 @@ export function compileChild(build: Build, context: ChildContext): void {
   } else {
     finishMounts(build, context, aside);
     if (streams.kind === "pipes") usePipes(build, steps, streams.pipes, process.user);
-    else useInherited(steps, process.user);
+    else useInherited(build, steps, process.user);
   }
   if (spec.hostname) steps.sys("sethostname", spec.hostname, Buffer.byteLength(spec.hostname)).tag(TAG.HOSTNAME);
   if (spec.domainname)
@@ -282,14 +282,7 @@ function finishMounts(build: Build, context: ChildContext, aside: string | Reg):
 function compileNetwork(build: Build, context: ChildContext): void {
   const { child: steps } = build;
   const { spec, network, hostSocket, links } = context;
-  if (network.kind === "veth") {
-    for (const [path, value] of QUIET_SYSCTLS) {
-      steps
-        .builtin("writeFile", AT.FDCWD, path, value, value.length, O.WRONLY, 0)
-        .tolerate(ERRNO.ENOENT)
-        .tag(TAG.NETWORK);
-    }
-  }
+  if (network.kind === "veth") quietLinks(steps);
   // A stage has joined what there was to join.
   const isJoined = isStaged(spec.linux) && network.kind === "join";
   if (!isJoined) setUpNetwork(build, network, hostSocket);

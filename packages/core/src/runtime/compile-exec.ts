@@ -96,7 +96,7 @@ export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
   const steps = plan.child;
   if (slave !== undefined) usePty(steps, slave);
   else if (leave === undefined) usePipes(build, steps, pipes, context.process.user);
-  else useInherited(steps, context.process.user);
+  else useInherited(build, steps, context.process.user);
   // INNER is born where the container can look at it, and what is open there, through /proc (CVE-2016-9962):
   // so nothing is by which the working directory could be named either, which INNER has from here (CVE-2024-21626).
   steps.builtin("closeOthers", 3 + preserved, listener?.socket ?? -1).tag(TAG.STATE);

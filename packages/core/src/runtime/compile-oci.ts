@@ -168,7 +168,7 @@ function meetParent(build: Build, context: OciContext): void {
   runOwn(build, context, "createContainer");
 }
 
-function hasRuntimeHooks({ spec: { hooks } }: OciContext): boolean {
+export function hasRuntimeHooks({ spec: { hooks } }: OciContext): boolean {
   return [...(hooks?.prestart ?? []), ...(hooks?.createRuntime ?? [])].length > 0;
 }
 
@@ -218,7 +218,7 @@ function compileParent(build: Build, context: OciContext, registers: Registers, 
 }
 
 /** When it failed, or, with somebody who stayed, ended. */
-function compileEnd(build: Build, context: OciContext): void {
+export function compileEnd(build: Build, context: OciContext): void {
   const { exited, undo } = build.plan;
   for (const steps of context.keeps ? [undo] : [exited, undo]) {
     removeCgroups(steps, context.cgroup);
@@ -228,7 +228,7 @@ function compileEnd(build: Build, context: OciContext): void {
   }
 }
 
-function stateOf({ spec, id, bundle }: OciContext): HookState {
+export function stateOf({ spec, id, bundle }: OciContext): HookState {
   const { ociVersion, annotations } = spec;
   return annotations === undefined ? { ociVersion, id, bundle } : { ociVersion, id, bundle, annotations };
 }

@@ -10,7 +10,15 @@ import { type NetworkSetup, openHostSocket } from "./network.ts";
 import { goneDirectory, RECORD } from "./records.ts";
 import { clearVolatile, OWN_ROOT, type RootFs } from "./rootfs.ts";
 import type { Spec } from "./spec.ts";
-import { closeContainerEnds, makePipes, monitorFlags, type Pipes, type Stdio, streamsOf } from "./stdio.ts";
+import {
+  closeContainerEnds,
+  makePipes,
+  monitorFlags,
+  type Pipes,
+  type Stdio,
+  type Streams,
+  streamsOf,
+} from "./stdio.ts";
 import { TAG } from "./tags.ts";
 import { AF_UNIX, SOCK_SEQPACKET, socketAddress } from "./unix-socket.ts";
 
@@ -50,8 +58,40 @@ const ATTACH_BACKLOG = 16;
 const F_DUPFD_CLOEXEC = 1030;
 const FIRST_FREE = 3;
 
+/** What a container's process comes from: a command, or what was saved of it. */
+export interface Origin {
+  /** Flags of the fork that CHILD begins with, and MONITOR_*. */
+  readonly forkFlags: number;
+  readonly monitorFlags: number;
+  /** Whether that process is born into v2's group. */
+  readonly isBornInGroup: boolean;
+  /** Adds CHILD, and what PARENT has to do until it runs and is on record in `run`. */
+  compile(build: Build, parts: OriginParts): void;
+}
+
+interface OriginParts {
+  readonly streams: Streams;
+  readonly hostSocket: Reg | undefined;
+  readonly intoCgroup: Reg | undefined;
+  readonly pid: Reg;
+  readonly run: Reg;
+}
+
+/** The container's command, executed. */
+function commandOf(context: StartContext): Origin {
+  return {
+    forkFlags: namespaceFlags(context.spec.linux),
+    monitorFlags: 0,
+    isBornInGroup: true,
+    compile(build, { hostSocket, streams, run }) {
+      compileChild(build, { ...context, hostSocket, streams });
+      recordReady(build, run);
+    },
+  };
+}
+
 /** Compiles the start of a container, in the order in which the kernel sees it. */
-export function compileStart(context: StartContext): Uint8Array<ArrayBuffer> {
+export function compileStart(context: StartContext, origin = commandOf(context)): Uint8Array<ArrayBuffer> {
   const build = startBuild();
   const { plan } = build;
   const registers = {
@@ -60,15 +100,15 @@ export function compileStart(context: StartContext): Uint8Array<ArrayBuffer> {
     listen: plan.register(),
     pid: plan.register(2),
   };
-  const pipes = compilePrepare(build, context, registers);
-  compileChild(build, { ...context, hostSocket: pipes.hostSocket, streams: streamsOf(context.stdio, pipes) });
-  recordReady(build, registers.run);
+  const pipes = compilePrepare(build, context, registers, origin);
+  const { hostSocket, intoCgroup } = pipes;
+  origin.compile(build, { ...registers, hostSocket, intoCgroup, streams: streamsOf(context.stdio, pipes) });
   closeContainerEnds(build, pipes);
   compileEnd(build, context, registers.directory);
   const { stdio } = context;
   const { height = 0, width = 0 } = context.spec.process.consoleSize ?? {};
   return plan.encode({
-    flags: monitorFlags(stdio) | MONITOR.LOG,
+    flags: monitorFlags(stdio) | MONITOR.LOG | origin.monitorFlags,
     pid: registers.pid,
     stdin: pipes.stdin?.[1],
     stdout: pipes.stdout?.[1],
@@ -98,7 +138,8 @@ function compilePrepare(
   build: Build,
   context: StartContext,
   registers: Registers,
-): Pipes & { hostSocket: Reg | undefined } {
+  { forkFlags, isBornInGroup }: Origin,
+): Pipes & Pick<OriginParts, "hostSocket" | "intoCgroup"> {
   const { plan } = build;
   const steps = plan.prepare;
   const directoryFlags = O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
@@ -120,11 +161,13 @@ function compilePrepare(
   listenForAttach(steps, context.runDirectory, registers, plan);
   const hostSocket = openHostSocket(build, context.network);
 
-  const flags = namespaceFlags(context.spec.linux);
-  const fork = steps.builtin("fork", SECTION.CHILD, flags, intoCgroup ?? -1).into(registers.pid);
-  fork.tag(TAG.STATE);
+  const group = isBornInGroup ? intoCgroup : undefined;
+  steps
+    .builtin("fork", SECTION.CHILD, forkFlags, group ?? -1)
+    .into(registers.pid)
+    .tag(TAG.STATE);
   if (intoCgroup !== undefined) plan.parent.sys("close", intoCgroup);
-  return { ...pipes, hostSocket };
+  return { ...pipes, hostSocket, intoCgroup };
 }
 
 /** The attach socket is bound by a relative name: a path of sun_path's 108 bytes may be too short for a run directory. */

@@ -1,5 +1,6 @@
 import { BoxError, errnoName, type ReadStep, readStep } from "@bantubox/ffi";
 import { vethHint } from "@bantubox/net";
+import { criuErrors } from "./criu/log.ts";
 import type { Spec } from "./spec.ts";
 import { TAG } from "./tags.ts";
 
@@ -104,11 +105,20 @@ function wordsOf(
         code: "container-not-running",
         message: `Cannot enter the container: ${error === "ESRCH" ? "it has ended" : error}`,
       };
+    case TAG.CRIU:
+      return explainCriu(step, error);
     case TAG.HOSTNAME:
       return { message: `Cannot set the hostname: ${error}` };
     default:
       return { message: `Cannot ${step.name} ${strings(step)}: ${error}` };
   }
+}
+
+/** What CRIU itself says stands in its log, whose path is the step's last argument. */
+function explainCriu({ name, args: [, , , , , log] }: ReadStep, error: string): Words {
+  if (name !== "criu" || typeof log !== "string") return { message: `Cannot restore (${name}): ${error}` };
+  const said = criuErrors(log) || (error === "EPIPE" ? "it ended without a word" : error);
+  return { code: "criu-failed", message: `Cannot restore: CRIU could not: ${said}`, hint: `Its log is "${log}"` };
 }
 
 function explainUsers({ name }: ReadStep, error: string): Words {

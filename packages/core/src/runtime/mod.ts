@@ -2,6 +2,7 @@
 export { CAPABILITIES } from "./capabilities.ts";
 export { compileExec, type ExecContext } from "./compile-exec.ts";
 export { compileOci, type OciContext } from "./compile-oci.ts";
+export { compileOciRestore } from "./compile-oci-restore.ts";
 export { type Checked, checkConfig, checkProcess, type HostFacts } from "./config/check.ts";
 export { hostFacts } from "./config/host.ts";
 export { parseConfig, parseProcess, parseResources } from "./config/parse.ts";

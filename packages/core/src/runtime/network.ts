@@ -1,5 +1,5 @@
-import { AT, CLONE, O, type Reg, type Steps } from "@bantubox/ffi";
-import { type MovePlan, planLoopback, planMoves, type VethPlan } from "@bantubox/net";
+import { AT, CLONE, ERRNO, O, type Reg, type Steps } from "@bantubox/ffi";
+import { type MovePlan, planLoopback, planMoves, QUIET_SYSCTLS, type VethPlan } from "@bantubox/net";
 import type { Build } from "./build.ts";
 import type { Spec } from "./spec.ts";
 import { TAG } from "./tags.ts";
@@ -43,6 +43,16 @@ export function openHostSocket(build: Build, setup: NetworkSetup, links?: MovePl
   return socket;
 }
 
+/** In a new namespace, before its link is born. */
+export function quietLinks(steps: Steps): void {
+  for (const [path, value] of QUIET_SYSCTLS) {
+    steps
+      .builtin("writeFile", AT.FDCWD, path, value, value.length, O.WRONLY, 0)
+      .tolerate(ERRNO.ENOENT)
+      .tag(TAG.NETWORK);
+  }
+}
+
 export function setUpNetwork(build: Build, setup: NetworkSetup, hostSocket: Reg | undefined): void {
   const { child: steps, plan, scratch } = build;
   if (setup.kind === "join") {
@@ -65,9 +75,23 @@ export function setUpNetwork(build: Build, setup: NetworkSetup, hostSocket: Reg 
     sendFromHost(build, hostSocket, setup.veth.host);
     steps.sys("close", hostSocket);
   }
-  const batch = setup.kind === "veth" ? setup.veth.inside : setup.batch;
+  setUpLinks(build, setup.kind === "veth" ? setup.veth.inside : setup.batch);
+}
+
+/** Sends a batch to the network namespace that this process is in. */
+export function setUpLinks(build: Build, batch: Uint8Array): void {
+  const { child: steps, plan, scratch } = build;
   addSocket(build, steps, scratch);
   steps.builtin("netlink", scratch, plan.bytes(batch), batch.length, countMessages(batch)).tag(TAG.NETWORK);
+  steps.sys("close", scratch);
+}
+
+/** In PARENT: lets a pair carry packets whose host's end was made to wait. */
+export function raiseHostEnd({ plan, scratch }: Build, { raise }: VethPlan): void {
+  if (raise === undefined) return;
+  const steps = plan.parent;
+  addSocket({ plan }, steps, scratch);
+  steps.builtin("netlink", scratch, plan.bytes(raise), raise.length, countMessages(raise)).tag(TAG.NETWORK);
   steps.sys("close", scratch);
 }
 
@@ -108,7 +132,7 @@ function countMessages(batch: Uint8Array): number {
   return count;
 }
 
-function addSocket({ plan }: Build, steps: Steps, into: Reg): void {
+function addSocket({ plan }: Pick<Build, "plan">, steps: Steps, into: Reg): void {
   const one = new Uint32Array(new ArrayBuffer(4));
   one[0] = 1;
   steps.sys("socket", AF_NETLINK, SOCK_RAW_CLOEXEC, 0).into(into).tag(TAG.NETWORK);

@@ -109,8 +109,20 @@ export function usePipes(build: Build, steps: Steps, pipes: Pipes, user: User): 
   if (pipes.stdin === undefined) steps.sys("close", scratch);
 }
 
-/** Makes the caller's pipes the user's, who may open them again by /dev/stdout. What else is there stays as it is. */
-export function useInherited(steps: Steps, { uid, gid }: User): void {
+/**
+ * Makes the caller's pipes the user's, who may open them again by /dev/stdout, and the host's /dev/null the container's
+ * own, as no checkpoint could name the other. What else is there stays as it is.
+ */
+export function useInherited(build: Build, steps: Steps, { uid, gid }: User): void {
+  const { scratch } = build;
+  for (let fd = 0; fd < 3; fd++) {
+    steps.builtin("checkType", fd, S_IF.CHR, DEV_NULL).tolerate(ERRNO.ENXIO, 4).tag(TAG.DEVICE);
+    // Whatever else a container has in its place is not for us to open.
+    addOpenNull(build, steps, O.RDWR).tolerate(ERRNO.ENOENT, 3).tag(TAG.DEVICE);
+    steps.builtin("checkType", scratch, S_IF.CHR, DEV_NULL).tolerate(ERRNO.ENXIO, 1).tag(TAG.DEVICE);
+    steps.sys("dup3", scratch, fd, 0);
+    steps.sys("close", scratch);
+  }
   if (uid === 0 && gid === 0) return;
   for (let fd = 0; fd < 3; fd++) {
     steps.builtin("checkType", fd, S_IF.FIFO, 0).tolerate(ERRNO.ENXIO, 1).ignore();
@@ -123,15 +135,17 @@ export function useInherited(steps: Steps, { uid, gid }: User): void {
  * have put anything there: a link to a descriptor of ours that leads to the
  * host, a file that only our privileges open, or a pipe that is waited for.
  */
-function openNull({ plan, scratch }: Build, steps: Steps): void {
+function openNull(build: Build, steps: Steps): void {
+  addOpenNull(build, steps, O.RDONLY).tag(TAG.DEVICE);
+  steps.builtin("checkType", build.scratch, S_IF.CHR, DEV_NULL).tag(TAG.DEVICE);
+}
+
+/** Into `scratch`. */
+function addOpenNull({ plan, scratch }: Build, steps: Steps, access: number): Steps {
   const how = new Uint32Array(new ArrayBuffer(24));
-  how[0] = O.RDONLY | O.NONBLOCK | O.NOCTTY | O.CLOEXEC;
+  how[0] = access | O.NONBLOCK | O.NOCTTY | O.CLOEXEC;
   how[4] = RESOLVE.NO_MAGICLINKS;
-  steps
-    .sys("openat2", AT.FDCWD, "/dev/null", plan.bytes(new Uint8Array(how.buffer)), 24)
-    .into(scratch)
-    .tag(TAG.DEVICE);
-  steps.builtin("checkType", scratch, S_IF.CHR, DEV_NULL).tag(TAG.DEVICE);
+  return steps.sys("openat2", AT.FDCWD, "/dev/null", plan.bytes(new Uint8Array(how.buffer)), 24).into(scratch);
 }
 
 /** For whom a terminal is made. */

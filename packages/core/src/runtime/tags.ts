@@ -24,4 +24,5 @@ export const TAG = {
   TIME: 22,
   IDMAP: 23,
   LISTENER: 24,
+  CRIU: 25,
 } as const;

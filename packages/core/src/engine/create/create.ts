@@ -247,14 +247,14 @@ function rootOf(engine: Engine, options: ContainerOptions, source: Source, direc
  * mount(2) takes its options in one page, which holds the names of some sixty layers. Those of more get links with
  * short names in the container's directory (`makeRoot`); where the kernel ends, at 500 layers, images do, too.
  */
-function lowerOf({ base, layers }: Source, directory: string): Pick<OverlayRoot, "base" | "lower"> {
+export function lowerOf({ base, layers }: Source, directory: string): Pick<OverlayRoot, "base" | "lower"> {
   const bytes = layers.reduce((sum, layer) => sum + layer.length + 1, 0);
   if (bytes <= LOWER_MAX) return { base, lower: layers };
   return { base: `${directory}/${LINKS}`, lower: layers.map((_, index) => String(index)) };
 }
 
 /** What of a root has to be there before its container is mounted. Nothing, for an image of few layers on overlay. */
-async function makeRoot(engine: Engine, root: RootFs, { base, layers }: Source): Promise<void> {
+export async function makeRoot(engine: Engine, root: RootFs, { base, layers }: Source): Promise<void> {
   if (root.kind === "directory" && root.origin !== undefined) {
     const { copyImage } = await import("@bantubox/image");
     await copyImage(engine, root.origin, root.path);
@@ -359,7 +359,7 @@ function insertRow(
   return container;
 }
 
-function nameTaken(engine: Engine, name: string): BoxError {
+export function nameTaken(engine: Engine, name: string): BoxError {
   const holder = findContainer(engine, name);
   return new BoxError(
     "name-taken",
@@ -370,7 +370,7 @@ function nameTaken(engine: Engine, name: string): BoxError {
   );
 }
 
-function fillDirectory(engine: Engine, container: Container, spec: Spec, isRowless: boolean): void {
+export function fillDirectory(engine: Engine, container: Container, spec: Spec, isRowless: boolean): void {
   const directory = containerDirectory(engine, container.id);
   writeNewSync(`${directory}/config.json`, JSON.stringify(spec), 0o600);
   if (isRowless) writeNewSync(recordPath(engine, container.id), recordText(container), 0o600);

@@ -53,8 +53,14 @@ export interface Bridged {
  * Prepares the network of one start. A bridge stands afterwards, and an address is the container's, whose lock the caller holds.
  *
  * @param number By which the plan will know `namespace`.
+ * @param isHeld Its link carries nothing until `raiseHostEnd`.
  */
-export function prepareNetwork(engine: Engine, { id, launch, autoRemove }: Container, number: number): NetworkStart {
+export function prepareNetwork(
+  engine: Engine,
+  { id, launch, autoRemove }: Container,
+  number: number,
+  isHeld = false,
+): NetworkStart {
   const { network, hostname } = launch;
   if (network === "none")
     return { setup: { kind: "loopback", batch: planLoopback() }, files: files(hostname, undefined, resolver()) };
@@ -72,6 +78,7 @@ export function prepareNetwork(engine: Engine, { id, launch, autoRemove }: Conta
     mac: macFromAddress(address),
     address: withPrefix(address, bridge.subnet),
     gateway: bridge.gateway,
+    isHeld,
   };
   return {
     setup: { kind: "veth", veth: planVeth(veth) },

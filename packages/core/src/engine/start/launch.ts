@@ -73,13 +73,25 @@ export interface Compiled {
 /** Compiles the plan of one start. @param fds Numbers that the trampoline will know the lock, a network to join and the report by. */
 export async function compileLaunch(
   engine: Engine,
-  { container, spec, cgroupHost, isFirst }: Omit<Created, "lock">,
+  created: Omit<Created, "lock">,
   attachment: Attachment,
   fds: { lock: number; network: number; report?: number },
 ): Promise<Compiled> {
+  const network = prepareNetwork(engine, created.container, fds.network);
+  const context = await startContext(engine, created, attachment, fds, network);
+  return { plan: compileStart(context), network };
+}
+
+/** What a start's plan is made of. */
+export async function startContext(
+  engine: Engine,
+  { container, spec, cgroupHost, isFirst }: Omit<Created, "lock">,
+  attachment: Attachment,
+  fds: { lock: number; report?: number },
+  network: NetworkStart,
+): Promise<StartContext> {
   const { launch, id } = container;
-  const network = prepareNetwork(engine, container, fds.network);
-  const context: StartContext = {
+  return {
     id,
     spec,
     root: launch.root,
@@ -101,7 +113,6 @@ export async function compileLaunch(
       ? { failed: explainCommand(engine, container, isFirst ? "first" : "again") }
       : { reportFd: fds.report }),
   };
-  return { plan: compileStart(context), network };
 }
 
 function attachmentOf({ attach, interactive }: Attachment): { attach: boolean; forward: boolean } {

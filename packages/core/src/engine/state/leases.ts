@@ -1,5 +1,5 @@
 import { existsSync, nodeFs, readIfThere, writeNewSync } from "@bantubox/ffi";
-import { type BridgeNetwork, formatIpv4 } from "@bantubox/net";
+import { type BridgeNetwork, formatIpv4, parseIpv4 } from "@bantubox/net";
 import { type Hold, leaseAddress, leaseName, ownerOf, releaseAddress, sweepLeases } from "@bantubox/net/leases";
 import { containerDirectory, type Engine } from "./engine.ts";
 import { tryLock } from "./lock.ts";
@@ -32,6 +32,11 @@ export function takeAddress(engine: Engine, id: string, { subnet, gateway }: Bri
     writeNewSync(addressPath(engine, id), leaseName(address), 0o600);
   }
   return formatIpv4(address);
+}
+
+/** Has a new container ask for an address: the one that it had elsewhere. */
+export function wishAddress(engine: Engine, id: string, address: string): void {
+  writeNewSync(addressPath(engine, id), leaseName(parseIpv4(address)), 0o600);
 }
 
 /** The address that a container holds, if there is one. */
