@@ -89,7 +89,14 @@ test("what the front understands is what Bun understands", () => {
   const likely = fc
     .tuple(fc.array(option, { maxLength: 3 }), command, fc.array(word, { maxLength: 3 }))
     .map(([options, name, words]) => [...options.flat(), name, ...words]);
-  const lines = fc.sample(fc.oneof(likely, fc.array(fc.oneof(word, command), { maxLength: 6 })), 2000);
+  const good = fc
+    .tuple(
+      fc.array(option, { maxLength: 3 }),
+      fc.constantFrom(["start", "web"], ["state", "a+b_c.d-e"], ["kill", "web", "9"], ["delete", "web"]),
+      fc.array(word, { maxLength: 1 }),
+    )
+    .map(([options, words, more]) => [...options.flat(), ...words, ...more]);
+  const lines = fc.sample(fc.oneof(good, likely, fc.array(fc.oneof(word, command), { maxLength: 6 })), 2000);
   const all = theirs(lines);
   for (const [i, args] of lines.entries()) if (all[i] !== undefined) expect(all[i]).toEqual(ours(args));
   expect(all.filter((asked) => asked !== undefined).length).toBeGreaterThan(50);
