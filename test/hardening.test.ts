@@ -1,5 +1,6 @@
 /**
- * Layers and documents that mean harm, pulled by the real binary from a registry that serves whatever it is told to.
+ * Layers and documents that mean harm, pulled by the real binary from a registry that serves whatever it is told to;
+ * layers also out of archives.
  * IDs are those of the list of past vulnerabilities; each kind of attack has twins that look like it and must work.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
@@ -7,6 +8,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, write
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
+import { dockerFiles, Place, tarFiles } from "../packages/image/src/archive/archive-fixture.ts";
 import {
   encode,
   publish,
@@ -56,10 +58,42 @@ function pull(store: Store, name: string): Promise<Result> {
   return store.bb(["pull", "--quiet", name]);
 }
 
-/** The tree that layers come to, or the error's text. */
-async function outcome(store: Store, ...layers: FixtureEntry[][]): Promise<string[] | string> {
-  const name = serve(layers.map((entries) => tarOf(...entries)));
-  const { code, stderr } = await pull(store, name);
+/** How layers of strangers come to be unpacked. */
+const WAYS = ["pull", "load", "import"] as const;
+
+/** Makes an image of layers; `import` has but one. */
+async function bring(
+  store: Store,
+  way: (typeof WAYS)[number],
+  layers: readonly Uint8Array[],
+): Promise<{ name: string; result: Result }> {
+  if (way === "pull") {
+    const name = serve(layers);
+    return { name, result: await pull(store, name) };
+  }
+  using place = new Place();
+  const archive = way === "load" ? tarFiles(dockerFiles({ layers }, ["hostile:v1"])) : (layers[0] ?? Buffer.alloc(0));
+  const path = place.file("hostile.tar", archive);
+  const words = way === "load" ? ["load", "--quiet", "--input", path] : ["import", path, "hostile:v1"];
+  return { name: "docker.io/library/hostile:v1", result: await store.bb(words) };
+}
+
+/** The tree that layers come to when they are pulled, or the error's text. */
+function outcome(store: Store, ...layers: FixtureEntry[][]): Promise<string[] | string> {
+  return outcomeOf(store, "pull", layers);
+}
+
+async function outcomeOf(
+  store: Store,
+  way: (typeof WAYS)[number],
+  layers: readonly FixtureEntry[][],
+): Promise<string[] | string> {
+  const { name, result } = await bring(
+    store,
+    way,
+    layers.map((entries) => tarOf(...entries)),
+  );
+  const { code, stderr } = result;
   if (code === 0) return (await imageTree(store, name, { times: false })).slice(1);
   expect(code).toBe(1);
   expect(leftovers(store)).toEqual([]);
@@ -79,7 +113,7 @@ const directory = (name: string, mode = 0o755): FixtureEntry => ({ name, type: "
 
 describe("what public proofs of concept try ends inside the root, or not at all (TAR-01, TAR-02)", () => {
   // `OUT` stands for a directory of the host's.
-  test.each<[string, FixtureEntry[][], string[] | RegExp]>([
+  const attacks: readonly [string, FixtureEntry[][], string[] | RegExp][] = [
     ["a name that climbs", [[file("../../../../../../OUT/new")]], ["OUT 40755 0:0", `OUT/new 100644 0:0 ${hello}`]],
     ["an absolute name", [[file("/OUT/file")]], ["OUT 40755 0:0", `OUT/file 100644 0:0 ${hello}`]],
     [
@@ -157,7 +191,12 @@ describe("what public proofs of concept try ends inside the root, or not at all 
       /the name has|directories deep|ENAMETOOLONG/,
     ],
     ["a component of 300", [[{ name: "x", pax: { path: "n".repeat(300) } }]], /ENAMETOOLONG/],
-  ])("%s", async (_, layers, expected) => {
+  ];
+  const each = WAYS.flatMap((way) =>
+    attacks.filter(([, layers]) => way !== "import" || layers.length === 1).map((attack) => [way, ...attack] as const),
+  );
+
+  test.each(each)("%s: %s", async (way, _, layers, expected) => {
     await using store = await newStore();
     const name = outside.slice(1);
     const aim = (text: string): string => text.replaceAll("OUT", name);
@@ -171,7 +210,7 @@ describe("what public proofs of concept try ends inside the root, or not at all 
         };
       }),
     );
-    const found = await outcome(store, ...aimed);
+    const found = await outcomeOf(store, way, aimed);
     // The host's directory has a parent, which the image gets, too.
     const parent = new RegExp(`(^|/)${name.slice(0, Math.max(0, name.lastIndexOf("/")))} `);
     if (Array.isArray(expected)) {
