@@ -223,7 +223,7 @@ export class Transfer {
     return true;
   }
 
-  #data(from: number, to: number, { size }: Stat, subject: string): void {
+  #data(from: number, to: number, { size, stored }: Stat, subject: string): void {
     if (this.#canClone && size > 0) {
       if (attempt("ioctl", to, FICLONE, from) >= 0) {
         this.bytes += size;
@@ -232,18 +232,24 @@ export class Transfer {
       // Another file system, or one that cannot: not worth asking for each file.
       this.#canClone = false;
     }
-    for (const { offset, length } of dataExtents(from, size, subject)) {
-      seek(from, offset, subject);
-      seek(to, offset, subject);
-      for (let left = length; left > 0; ) {
-        const count = readInto(from, this.#buffer, 0, Math.min(left, CHUNK));
+    const isSparse = stored < size;
+    let end = 0;
+    for (const { offset, length } of isSparse ? dataExtents(from, size, subject) : [{ offset: 0, length: size }]) {
+      if (isSparse) {
+        seek(from, offset, subject);
+        seek(to, offset, subject);
+      }
+      end = offset;
+      while (end < offset + length) {
+        const count = readInto(from, this.#buffer, 0, Math.min(offset + length - end, CHUNK));
         if (count === 0) break;
         for (let at = 0; at < count; ) at += call("write", subject, to, addressOf(this.#buffer) + at, count - at);
-        left -= count;
+        end += count;
         this.bytes += count;
       }
     }
-    ftruncateSync(to, size);
+    // A hole at the end, or a file that has become shorter meanwhile.
+    if (end !== size) ftruncateSync(to, size);
   }
 
   #special(from: Place, to: Place, stat: Stat): void {
