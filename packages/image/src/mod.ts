@@ -31,6 +31,7 @@ export type { InspectedManifest } from "./registry/inspect-manifest.ts";
 export type { LoginResult } from "./registry/login.ts";
 export type { RegistryOptions } from "./registry/registry.ts";
 export type { FoundImage, SearchOptions } from "./registry/search.ts";
+export { findImage, getImage, suggestNames } from "./store/find.ts";
 export type { Garbage } from "./store/garbage.ts";
 export { type ImageFilter, type ImageSummary, listImages } from "./store/list.ts";
 export { markImages } from "./store/marker.ts";
@@ -39,8 +40,6 @@ export {
   createImageTables,
   type DriverName,
   driverName,
-  findImage,
-  getImage,
   type Healthcheck,
   HOST_IMAGE,
   type Image,
@@ -48,7 +47,6 @@ export {
   type ImageStore,
   layersDirectory,
   type RunConfig,
-  suggestNames,
 } from "./store/store.ts";
 export type { PullOptions, PullPhase, PullProgress, PullResult } from "./transfer/pull.ts";
 export type { PulledTags } from "./transfer/pull-tags.ts";

@@ -4,9 +4,10 @@ import { join } from "node:path";
 import { BoxError } from "@bantubox/ffi";
 import { sha256 } from "../document/digest.ts";
 import { encode, makeLayer } from "../registry/registry-fixture.ts";
+import { findImage, getImage } from "../store/find.ts";
 import { collectGarbage } from "../store/garbage.ts";
 import { listImages } from "../store/list.ts";
-import { findImage, getImage, layersDirectory } from "../store/store.ts";
+import { layersDirectory } from "../store/store.ts";
 import { contents, temporaryStore } from "../store/store-fixture.ts";
 import { entryOf, type FixtureEntry, tarOf } from "../tar/tar-fixture.ts";
 import {

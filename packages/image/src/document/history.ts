@@ -1,7 +1,9 @@
 import { BoxError } from "@bantubox/ffi";
 import * as z from "zod/mini";
 import type { HistoryEntry } from "../make/new-image.ts";
-import { chainOf, driverName, getImage, type ImageStore } from "../store/store.ts";
+import { getImage } from "../store/find.ts";
+import { driverName, type ImageStore } from "../store/store.ts";
+import { chainOf } from "../store/trees.ts";
 import { imageDetails, incomplete, readDocument } from "./details.ts";
 import { type Manifest, parseConfig, parseManifest } from "./manifest.ts";
 

@@ -23,6 +23,7 @@ import {
   setMtime,
   setXattr,
 } from "./extract-kernel.ts";
+import { PendingDirectories, settleDirectory } from "./extract-pending.ts";
 import type { LayerLimits } from "./layer-limits.ts";
 import { classifyName } from "./whiteout.ts";
 
@@ -30,15 +31,6 @@ const CREATE = O.WRONLY | O.CREAT | O.EXCL | O.CLOEXEC | O.NOFOLLOW;
 
 /** Bits of a mode that only chmod gives. */
 const SPECIAL = 0o7000;
-
-/** What a directory gets once nothing more is put into it. */
-interface Pending {
-  readonly uid: number;
-  readonly gid: number;
-  readonly mode: number;
-  readonly mtime: number;
-  readonly mtimeNs: number;
-}
 
 /**
  * Makes what a layer's entries describe below a directory, as the lower directory of an overlay.
@@ -58,11 +50,7 @@ export class Extractor implements TarSink, Disposable {
   #chownAlways: boolean;
   readonly #umask: number;
 
-  /** By path. */
-  readonly #pending = new Map<string, Pending>();
-  #pendingCharacters = 0;
-  /** Whether directories were settled early: then they are made pending again before something is put into them. */
-  #settledEarly = false;
+  readonly #pending: PendingDirectories;
 
   /** The parent of the entry before, when that was fine. */
   #checkedParent: string | undefined;
@@ -90,7 +78,14 @@ export class Extractor implements TarSink, Disposable {
       root: this.#root,
       open,
       make: (parent, name, where) => this.#makeImplied(parent, name, where),
-      onOpen: (fd, where) => this.#onOpen(fd, where),
+      onOpen: (fd, where) => this.#pending.keep(fd, where),
+    });
+    this.#pending = new PendingDirectories({
+      directories: this.#directories,
+      maxCharacters: limits.pendingCharacters,
+      onEarly: () => {
+        this.#chownAlways = true;
+      },
     });
     check(attempt("fchown", this.#root, 0, 0), "fchown", directory);
     check(attempt("fchmod", this.#root, 0o755), "fchmod", directory);
@@ -159,7 +154,7 @@ export class Extractor implements TarSink, Disposable {
 
   /** Gives directories their final times and modes: call it after the last entry. */
   finish(): void {
-    this.#settle();
+    this.#pending.settle();
   }
 
   [Symbol.dispose](): void {
@@ -212,7 +207,7 @@ export class Extractor implements TarSink, Disposable {
       throw new BoxError("layer-invalid", `Cannot extract ${short(entry.name)}: the root can only be a directory`);
     }
     this.#setXattrs(this.#root, entry, "/");
-    this.#makePending("", entry);
+    this.#pending.add("", entry);
   }
 
   #make(entry: TarEntry, parent: number, leaf: string, where: string): void {
@@ -283,7 +278,7 @@ export class Extractor implements TarSink, Disposable {
       check(made, "mkdirat", where);
     }
     if (entry.xattrs === undefined && !hasReplaced) {
-      this.#makePending(where, entry);
+      this.#pending.add(where, entry);
       return;
     }
     const fd = check(openChild(parent, leaf), "openat", where);
@@ -292,9 +287,9 @@ export class Extractor implements TarSink, Disposable {
       if (hasReplaced) {
         // It may have taken the place of a link that its own path leads through: then that path is another's by now.
         settleDirectory(fd, entry, where);
-        this.#settleEarly();
+        this.#pending.settleEarly();
       } else {
-        this.#makePending(where, entry);
+        this.#pending.add(where, entry);
       }
     } finally {
       closeSync(fd);
@@ -401,7 +396,7 @@ export class Extractor implements TarSink, Disposable {
   /** Clears the way for another type of the same name. */
   #remove(parent: number, leaf: string, where: string): void {
     // Paths of what is pending may lead through a link that goes, or to a directory by another name.
-    if (lookUp(parent, leaf) === 0 && !isFile()) this.#settleEarly();
+    if (lookUp(parent, leaf) === 0 && !isFile()) this.#pending.settleEarly();
     removeTree(parent, leaf, where);
     // It may have been part of cached paths.
     this.#directories.forget();
@@ -418,56 +413,6 @@ export class Extractor implements TarSink, Disposable {
     check(attempt("fchmodat", parent, path(name), 0o755), "fchmodat", where);
     check(attempt("fchownat", parent, path(name), 0, 0, AT.SYMLINK_NOFOLLOW), "fchownat", where);
   }
-
-  #makePending(where: string, entry: TarEntry): void {
-    // Deleted first, so that the latest entry of a directory that has two paths is settled last.
-    if (!this.#pending.delete(where)) this.#pendingCharacters += where.length + 64;
-    const { uid, gid, mode, mtime, mtimeNs } = entry;
-    this.#pending.set(where, { uid, gid, mode: mode & 0o7777, mtime, mtimeNs });
-    if (this.#pendingCharacters >= this.#limits.pendingCharacters) this.#settleEarly();
-  }
-
-  /** From now on a directory's attributes are kept, by the path that it is opened by, when something is put into it. */
-  #settleEarly(): void {
-    this.#settle();
-    this.#settledEarly = true;
-    this.#chownAlways = true;
-    this.#directories.forget();
-  }
-
-  #onOpen(fd: number, where: string): void {
-    if (!this.#settledEarly || this.#pending.has(where)) return;
-    check(lookUp(fd, ""), "statx", where);
-    this.#pendingCharacters += where.length + 64;
-    const { uid, gid, mode, mtime, mtimeNs } = found;
-    this.#pending.set(where, { uid, gid, mode: mode & 0o7777, mtime, mtimeNs });
-  }
-
-  #settle(): void {
-    for (const [where, pending] of this.#pending) {
-      const slash = where.lastIndexOf("/");
-      const parent = this.#directories.open(slash < 0 ? "" : where.slice(0, slash));
-      // A later entry may have put something else in its place.
-      if (parent < 0) continue;
-      const fd = where === "" ? openChild(parent, ".") : openChild(parent, where.slice(slash + 1));
-      closeSync(parent);
-      if (fd < 0) continue;
-      try {
-        settleDirectory(fd, pending, where);
-      } finally {
-        closeSync(fd);
-      }
-    }
-    this.#pending.clear();
-    this.#pendingCharacters = 0;
-  }
-}
-
-function settleDirectory(fd: number, { uid, gid, mode, mtime, mtimeNs }: Pending, where: string): void {
-  // Also for root's: a directory made in one that was settled with its setgid bit has that one's group.
-  check(attempt("fchown", fd, uid, gid), "fchown", where);
-  check(attempt("fchmod", fd, mode & 0o7777), "fchmod", where);
-  check(setMtime(fd, undefined, mtime, mtimeNs), "utimensat", where);
 }
 
 /** Attributes that mean something to the host's kernel stay out: overlay's own above all, and labels of another host. */

@@ -15,7 +15,8 @@ import { removeTree } from "../storage/remove.ts";
 import { keepBlob } from "../store/blobs.ts";
 import { commitLayers, makeLayerDirectory, missingLayers } from "../store/commit.ts";
 import { lockForWriting } from "../store/garbage.ts";
-import { EMPTY_CONFIG, type ImageStore, ingestDirectory, recordImage } from "../store/store.ts";
+import { recordImage } from "../store/record.ts";
+import { EMPTY_CONFIG, type ImageStore, ingestDirectory } from "../store/store.ts";
 import { applyChanges } from "./config-changes.ts";
 import { nameRow, parseNewName, writeDocuments } from "./new-image.ts";
 

@@ -6,16 +6,11 @@ import { OCI_LAYER } from "../document/manifest.ts";
 import { hostPlatform, parsePlatform } from "../document/platform.ts";
 import { removeTree } from "../storage/remove.ts";
 import { commitLayers, makeLayerDirectory } from "../store/commit.ts";
+import { getImage } from "../store/find.ts";
 import { lockForWriting } from "../store/garbage.ts";
-import {
-  EMPTY_CONFIG,
-  getImage,
-  hasTree,
-  type Image,
-  type ImageStore,
-  type RunConfig,
-  recordImage,
-} from "../store/store.ts";
+import { recordImage } from "../store/record.ts";
+import { EMPTY_CONFIG, type Image, type ImageStore, type RunConfig } from "../store/store.ts";
+import { hasTree } from "../store/trees.ts";
 import { archiveTree } from "../tree/archive.ts";
 import { copyTree } from "../tree/copy.ts";
 import { nameRow, parseNewName, writeDocuments } from "./new-image.ts";

@@ -4,7 +4,8 @@ import { type Descriptor, OCI_CONFIG, OCI_MANIFEST, parseConfig } from "../docum
 import { formatPlatform, type Platform } from "../document/platform.ts";
 import { formatReference, parseReference, repositoryName } from "../document/reference.ts";
 import { writeBlob } from "../store/blobs.ts";
-import type { ImageStore, NewImage, NewName, RunConfig } from "../store/store.ts";
+import type { NewImage, NewName } from "../store/record.ts";
+import type { ImageStore, RunConfig } from "../store/store.ts";
 
 /** How one step of an image came to be; `isEmpty` for one that changed no files. */
 export interface HistoryEntry {

@@ -8,8 +8,9 @@ import { describeTree } from "../layer/extract-fixture.ts";
 import { extractLayer } from "../layer/layer.ts";
 import { commitLayers, makeLayerDirectory, missingLayers } from "../store/commit.ts";
 import { lockForWriting } from "../store/garbage.ts";
-import { chainOf, layersDirectory } from "../store/store.ts";
+import { layersDirectory } from "../store/store.ts";
 import { temporaryStore } from "../store/store-fixture.ts";
+import { chainOf } from "../store/trees.ts";
 import { type FixtureEntry, tarOf } from "../tar/tar-fixture.ts";
 
 const name = fc.array(fc.constantFrom("a", "b", "c"), { minLength: 1, maxLength: 3 }).map((parts) => parts.join("/"));

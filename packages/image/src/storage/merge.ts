@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { type Digest, digestHex } from "../document/digest.ts";
-import { chainOf, type ImageStore, layersDirectory, type StoredLayer } from "../store/store.ts";
+import { type ImageStore, layersDirectory } from "../store/store.ts";
+import { chainOf, type StoredLayer } from "../store/trees.ts";
 import { copyTree, holdsWhiteouts } from "../tree/copy.ts";
 import type { StorageDriver, WholeTrees } from "./driver.ts";
 import { completeBeginning } from "./missing.ts";

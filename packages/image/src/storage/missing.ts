@@ -1,5 +1,6 @@
 import type { Digest } from "../document/digest.ts";
-import { chainOf, hasTree, type ImageStore } from "../store/store.ts";
+import type { ImageStore } from "../store/store.ts";
+import { chainOf, hasTree } from "../store/trees.ts";
 import { driverOf } from "./drivers.ts";
 
 /**

@@ -6,7 +6,8 @@ import { driverOf } from "../storage/drivers.ts";
 import { mergeChain, type PlacedTree } from "../storage/merge.ts";
 import { removeTree } from "../storage/remove.ts";
 import { commitIngest, hasBlob, type Ingest } from "./blobs.ts";
-import { blobsDirectory, type ImageStore, layersDirectory, type StoredLayer } from "./store.ts";
+import { blobsDirectory, type ImageStore, layersDirectory } from "./store.ts";
+import type { StoredLayer } from "./trees.ts";
 
 export { missingLayers } from "../storage/missing.ts";
 

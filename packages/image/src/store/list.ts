@@ -1,8 +1,9 @@
 import { BoxError } from "@bantubox/ffi";
 import { quote } from "../document/digest.ts";
 import { familiarName } from "../document/reference.ts";
+import { getImage } from "./find.ts";
 import { globMatches } from "./glob.ts";
-import { getImage, type ImageKind, type ImageStore, type RunConfig } from "./store.ts";
+import type { ImageKind, ImageStore, RunConfig } from "./store.ts";
 
 export interface ImageSummary {
   readonly id: string;

@@ -9,9 +9,11 @@ import { type Digest, sha256 } from "../document/digest.ts";
 import { imageHistory } from "../document/history.ts";
 import { importImage } from "../make/import.ts";
 import { encode, makeLayer } from "../registry/registry-fixture.ts";
+import { findImage, getImage } from "./find.ts";
 import { listImages } from "./list.ts";
+import { recordImage } from "./record.ts";
 import { pruneImages, removeImage } from "./remove.ts";
-import { findImage, getImage, HOST_IMAGE, type ImageStore, layersDirectory, recordImage } from "./store.ts";
+import { HOST_IMAGE, type ImageStore, layersDirectory } from "./store.ts";
 import { contents, temporaryStore } from "./store-fixture.ts";
 import { tagImage } from "./tag.ts";
 

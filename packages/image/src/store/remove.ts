@@ -1,10 +1,11 @@
 import { BoxError } from "@bantubox/ffi";
 import { quote } from "../document/digest.ts";
 import { familiarName, formatReference, parseReference } from "../document/reference.ts";
+import { getImage } from "./find.ts";
 import { collectGarbage, markGarbage } from "./garbage.ts";
 import { type ImageFilter, listImages } from "./list.ts";
 import { imagesChanged } from "./marker.ts";
-import { getImage, type ImageStore } from "./store.ts";
+import type { ImageStore } from "./store.ts";
 
 export interface RemoveOptions {
   /** Takes all its names away, and deletes it unless containers still stand on it. */

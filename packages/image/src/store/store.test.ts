@@ -4,10 +4,12 @@ import { join } from "node:path";
 import { type Digest, sha256 } from "../document/digest.ts";
 import { encode, makeLayer, publish, startRegistry } from "../registry/registry-fixture.ts";
 import { pullImage } from "../transfer/pull.ts";
+import { findImage, getImage, suggestNames } from "./find.ts";
 import { collectGarbage, lockForWriting } from "./garbage.ts";
 import { listImages } from "./list.ts";
+import { recordImage } from "./record.ts";
 import { removeImage } from "./remove.ts";
-import { findImage, getImage, HOST_IMAGE, type ImageStore, recordImage, suggestNames } from "./store.ts";
+import { HOST_IMAGE, type ImageStore } from "./store.ts";
 import { contents, temporaryStore } from "./store-fixture.ts";
 
 const registry = startRegistry();

@@ -2,7 +2,9 @@ import { BoxError } from "@bantubox/ffi";
 import { imageDetails } from "../document/details.ts";
 import { familiarName } from "../document/reference.ts";
 import { parseNewName } from "../make/new-image.ts";
-import { getImage, type ImageStore, recordImages } from "./store.ts";
+import { getImage } from "./find.ts";
+import { recordImages } from "./record.ts";
+import type { ImageStore } from "./store.ts";
 
 /**
  * Gives an image one more name; an image that had it loses it.

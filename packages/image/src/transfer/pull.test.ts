@@ -14,7 +14,8 @@ import {
   startRegistry,
   type TestImage,
 } from "../registry/registry-fixture.ts";
-import { findImage, type ImageStore, layersDirectory } from "../store/store.ts";
+import { findImage } from "../store/find.ts";
+import { type ImageStore, layersDirectory } from "../store/store.ts";
 import { contents, openDatabase, temporaryStore } from "../store/store-fixture.ts";
 import { type PullOptions, type PullProgress, pullImage } from "./pull.ts";
 

@@ -19,8 +19,10 @@ import {
   writeBlob,
 } from "../store/blobs.ts";
 import { commitLayers, makeLayerDirectory, missingLayers, type PreparedLayer } from "../store/commit.ts";
+import { getImage } from "../store/find.ts";
 import { lockForWriting } from "../store/garbage.ts";
-import { getImage, type Image, type ImageStore, recordImage } from "../store/store.ts";
+import { recordImage } from "../store/record.ts";
+import type { Image, ImageStore } from "../store/store.ts";
 import { unpackBlob, unpackDownload } from "./pull-unpack.ts";
 
 const PARALLEL_LAYERS = 3;

@@ -16,9 +16,10 @@ import { refusal } from "../registry/refusal.ts";
 import { openSession, type Session } from "../registry/session.ts";
 import { inMemory, uploadBlob, writeScope } from "../registry/upload.ts";
 import { readBlob } from "../store/blobs.ts";
+import { getImage } from "../store/find.ts";
 import { lockForWriting } from "../store/garbage.ts";
 import { imagesChanged } from "../store/marker.ts";
-import { getImage, type ImageStore } from "../store/store.ts";
+import type { ImageStore } from "../store/store.ts";
 import { inParallel } from "./parallel.ts";
 import { type LayerContext, type PushPhase, pushLayer } from "./push-layer.ts";
 

@@ -1,5 +1,6 @@
 import { BoxError, statIfThere } from "@bantubox/ffi";
-import { findImage, type Image } from "@bantubox/image/store";
+import { findImage } from "@bantubox/image/find";
+import type { Image } from "@bantubox/image/store";
 import { becomePlan, PASSED_FD, passAs } from "../../runtime/become.ts";
 import type { PullHooks } from "../create/images.ts";
 import type { ContainerOptions } from "../create/options.ts";
