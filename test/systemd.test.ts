@@ -1,9 +1,10 @@
 /** `--systemd-cgroup`: systemd, as this host's PID 1, makes and looks after the groups. */
 import { describe, expect, test } from "bun:test";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { missing, run, until } from "./harness.ts";
-import { type Config, newRuntime, type Runtime } from "./oci-harness.ts";
+import { makeBusybox, missing, type Result, run, until } from "./harness.ts";
+import { BB_OCI, type Config, newRuntime, type Runtime } from "./oci-harness.ts";
 
 const isMissing =
   missing("systemd is not this host's PID 1", !existsSync("/run/systemd/system")) ||
@@ -74,6 +75,8 @@ describe.skipIf(isMissing)("--systemd-cgroup", () => {
     const { pid } = JSON.parse(await oci(runtime, "state", id)) as { pid: number };
     expect(readFileSync(`/proc/${pid}/cgroup`, "utf8")).toBe(`0::/bbtest.slice/${slice}/bb-${id}.scope\n`);
     await until("the seed to end", () => control(id, "cgroup.procs") === String(pid));
+    // The front would delete it without a word to systemd.
+    expect(existsSync(join(runtime.root, id, "line"))).toBe(false);
     await oci(runtime, "start", id);
     expect(
       await show(
@@ -177,3 +180,50 @@ describe.skipIf(isMissing)("--systemd-cgroup", () => {
     }
   });
 });
+
+const noPodman = isMissing || missing("podman is not installed", Bun.which("podman") === null);
+
+test.skipIf(noPodman)(
+  "podman, whose own groups systemd makes, has ours made so, too",
+  async () => {
+    const place = mkdtempSync(join(tmpdir(), "bb-podman-"));
+    const stores = ["--root", join(place, "storage"), "--runroot", join(place, "run"), "--tmpdir", join(place, "tmp")];
+    const ours = [
+      "--storage-driver",
+      "overlay",
+      "--cgroup-manager",
+      "systemd",
+      "--events-backend",
+      "file",
+      "--runtime",
+    ];
+    const podman = (...args: string[]): Promise<Result> => run(["podman", ...stores, ...ours, BB_OCI, ...args]);
+    try {
+      const root = join(place, "root");
+      mkdirSync(root);
+      await makeBusybox(root);
+      const options = ["--name", "box", "--network", "none", "--memory", "64m", "--rootfs"];
+      const { code, stdout } = await podman("run", "-d", ...options, root, "sleep", "1000");
+      expect(code).toBe(0);
+      const unit = `libpod-${stdout.trim()}.scope`;
+      const properties = async (): Promise<string> =>
+        (await run(["systemctl", "show", unit, "--property=LoadState,Slice,MemoryMax"])).stdout;
+      expect((await properties()).split("\n").sort()).toEqual([
+        "",
+        "LoadState=loaded",
+        `MemoryMax=${64 << 20}`,
+        "Slice=machine.slice",
+      ]);
+      expect(await podman("exec", "box", "cat", "/proc/self/cgroup")).toMatchObject({ code: 0, stdout: "0::/\n" });
+      expect(await podman("update", "--memory", "96m", "box")).toMatchObject({ code: 0 });
+      expect(await properties()).toContain(`MemoryMax=${96 << 20}`);
+      expect(await podman("rm", "-f", "-t", "0", "box")).toMatchObject({ code: 0 });
+      await until("its unit to be gone", async () => (await properties()).includes("LoadState=not-found"));
+    } finally {
+      await podman("rm", "-f", "-a", "-t", "0");
+      await run(["umount", join(place, "storage/overlay")]);
+      rmSync(place, { recursive: true, force: true });
+    }
+  },
+  120_000,
+);

@@ -5,6 +5,7 @@ import { cgroupHost } from "./cgroup-host.ts";
 import { type Container, isHeld, isPaused, openProcess, STATE_FILES, waitLock } from "./container.ts";
 import type { Globals } from "./globals.ts";
 import { type HookSource, readHooks, runHooksOf } from "./hooks.ts";
+import { log } from "./log.ts";
 
 /** How long a killed process may take to end: one with much memory takes a while. */
 const END_MS = 10_000;
@@ -35,12 +36,22 @@ export async function removeContainer(globals: Globals, container: Container, fo
     // Without a PID namespace of its own nobody took the others along.
     if (!saved.ownsPids) killCgroup(cgroupHost(), saved.cgroup);
     // It removes what is its own when the last has left; a group that it does not see vanish is a unit that stays.
-    if (saved.unit !== undefined) stopScope(saved.unit);
+    if (saved.unit !== undefined) stopUnit(globals, saved.unit);
     removeCgroup(cgroupHost(), saved.cgroup);
   }
   const hooks = readHooks(container, "poststop");
   removeDirectory(container);
   await runPoststop(globals, hooks);
+}
+
+/** What is left of a container goes also where systemd does not answer. */
+function stopUnit(globals: Globals, unit: string): void {
+  try {
+    stopScope(unit);
+  } catch (error) {
+    if (!(error instanceof BoxError)) throw error;
+    log(globals, "warning", error.message);
+  }
 }
 
 async function runPoststop(globals: Globals, hooks: HookSource | undefined): Promise<void> {

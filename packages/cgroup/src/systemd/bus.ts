@@ -7,6 +7,8 @@ import type { UnitProperty } from "./properties.ts";
  */
 const MANAGER = ["org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"] as const;
 const TIMEOUT_S = 60;
+/** Podman calls a runtime's delete without any environment. */
+const USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /**
  * Calls a method of the manager, and waits for its answer.
@@ -15,7 +17,7 @@ const TIMEOUT_S = 60;
  * @throws {BoxError} `systemd-failed` with what systemd said, `no-systemd-unit` where it knows no such unit.
  */
 export function callManager(method: string, signature: string, words: readonly string[]): void {
-  const busctl = Bun.which("busctl");
+  const busctl = Bun.which("busctl", { PATH: process.env["PATH"] || USUAL_PATH });
   const fail = (why: string, code = "systemd-failed"): BoxError =>
     new BoxError(code, `Cannot ask systemd to ${METHODS[method] ?? method} ${JSON.stringify(words[0])}: ${why}`);
   if (busctl === null) throw fail('its program "busctl" is not in PATH');
