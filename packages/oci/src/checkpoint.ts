@@ -24,7 +24,7 @@ import {
   statIfThere,
 } from "@bantubox/ffi";
 import { cgroupHost } from "./cgroup-host.ts";
-import { CONFIG, type Container, getContainer, type Saved, statusOf, waitLock } from "./container.ts";
+import { CONFIG, type Container, getContainer, type Saved, statusOf } from "./container.ts";
 import { configFile, type criuOptions, DESCRIPTORS, MOUNTS } from "./criu-flags.ts";
 import type { Globals } from "./globals.ts";
 import { removeContainer } from "./remove.ts";
@@ -53,10 +53,8 @@ export async function checkpointContainer(globals: Globals, id: string, options:
     throw new BoxError("container-not-running", `Container cannot be checkpointed in ${status} state`);
   checkParent(options);
   const criu = findCriu(globals.values.criu, `checkpoint "${id}"`);
-  {
-    using _lock = waitLock(container);
-    await dumpContainer(criu, { ...container, saved }, pid, options);
-  }
+  // Without the lock: with lazy pages this waits until somebody has asked for them all, and may be deleted meanwhile.
+  await dumpContainer(criu, { ...container, saved }, pid, options);
   if (!options.leaveRunning && !options.preDump) await removeContainer(globals, container, true);
 }
 

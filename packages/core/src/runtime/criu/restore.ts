@@ -6,6 +6,7 @@ import {
   AT,
   CLONE,
   MNT_DETACH,
+  MOUNT_ATTR,
   MOVE_MOUNT,
   MS,
   O,
@@ -19,7 +20,7 @@ import {
 } from "@bantubox/ffi";
 import { planLoopback } from "@bantubox/net";
 import { addBind, isBind } from "../binds.ts";
-import { type Build, isolateMounts } from "../build.ts";
+import { type Build, isolateMounts, mountAttributes } from "../build.ts";
 import { joinV1 } from "../cgroups.ts";
 import type { ChildContext } from "../child.ts";
 import { parseMountOptions } from "../mount-options.ts";
@@ -111,6 +112,7 @@ export function compileRestored(build: Build, context: RestoreContext): void {
     .tag(TAG.CRIU);
   // Everything is restored, and stands still until it is on record.
   steps.sys("pidfd_open", child, 0).into(child.next()).tag(TAG.CRIU);
+  if (context.spec.root.readonly === true && isNew(context.spec.linux, "mount")) protectRoot(build, child.next());
   steps.builtin("sendChild", child, child.next()).tag(TAG.CRIU);
   steps.builtin("meet").tag(TAG.CRIU);
   steps.builtin("criu", socket, null, 0, null, console, log).tag(TAG.CRIU);
@@ -137,6 +139,14 @@ export function followRestore({ plan }: Build, reapStage: (steps: Steps) => void
   plan.parent.builtin("meet").tag(TAG.CRIU);
   plan.parent.builtin("meet").tag(TAG.CRIU);
   reapStage(plan.parent);
+}
+
+/** CRIU writes to the root while it restores, and leaves it so. @param process The stage ends up in its mount namespace. */
+function protectRoot({ plan }: Build, process: Reg): void {
+  const steps = plan.child;
+  steps.sys("setns", process, CLONE.NEWNS).tag(TAG.ROOTFS);
+  const attributes = mountAttributes(plan, MOUNT_ATTR.RDONLY);
+  steps.sys("mount_setattr", AT.FDCWD, "/", 0, attributes, 32).tag(TAG.ROOTFS);
 }
 
 function openAs(steps: Steps, { scratch }: Build, path: string, number: number): void {
