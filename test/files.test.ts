@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { archiveTree } from "../packages/image/src/tree/archive.ts";
-import { busyboxRoot, cgroupsOf, newStore, run, type Store, until } from "./harness.ts";
+import { busyboxRoot, cgroupsOf, missing, newStore, run, type Store, until } from "./harness.ts";
 import { patience } from "./patience.ts";
 
 /** A store with the image `box:1` of busybox. */
@@ -272,3 +272,41 @@ function frozenText(path: string): string {
 function normalise(text: string): string {
   return text.replace(/ [0-9]{10} /g, " TIME ");
 }
+
+test("what lies five thousand directories deep is found; what cannot be done with it is said", async () => {
+  if (missing("no python3 to make the directories", Bun.which("python3") === null)) return;
+  await using store = await boxStore();
+  const id = await store.ok(["create", "--name", "box", "--network", "none", "box:1", "true"]);
+  // No path is as long: each is made from within the last.
+  const script =
+    'import os, sys\nos.chdir(sys.argv[1])\nfor i in range(5000): os.mkdir("d"); os.chdir("d")\nopen("file", "w")';
+  await run(["python3", "-c", script, join(store.root, "containers", id, "upper")]);
+  const limited = [
+    "prlimit",
+    "--nofile=500:500",
+    "setpriv",
+    "--bounding-set",
+    "-sys_resource",
+    "--inh-caps",
+    "-sys_resource",
+  ];
+  for (const command of [
+    ["diff", "box"],
+    ["export", "-o", "/dev/null", "box"],
+    ["commit", "box", "box:few"],
+  ]) {
+    const { code, stderr } = await run([...limited, ...store.command, ...command]);
+    expect(stderr).toContain("nested more deeply than the limit of 500 open files allows");
+    expect(code).toBe(1);
+  }
+  const changes = (await store.ok(["diff", "box"])).split("\n");
+  expect(changes).toHaveLength(5001);
+  expect(changes.at(-1)).toEndWith("/d/d/file");
+  for (const command of [
+    ["export", "-o", "/dev/null", "box"],
+    ["commit", "box", "box:deep"],
+  ]) {
+    expect((await store.bb(command)).stderr).toContain("its path is too long");
+  }
+  await store.ok(["rm", "box"]);
+}, 120_000);

@@ -1,4 +1,4 @@
-import { addressOf, allocate, attempt, call, cstr, ERRNO, Fd, O, SysError } from "@bantubox/ffi";
+import { addressOf, allocate, attempt, BoxError, call, cstr, ERRNO, Fd, O, RLIMIT, SysError } from "@bantubox/ffi";
 
 const AT_FDCWD = -100;
 const AT_EMPTY_PATH = 0x1000;
@@ -82,10 +82,38 @@ function decodeStat(): Stat {
   };
 }
 
-/** Opens a directory, of an absolute path or below another one without following a link. */
+/**
+ * Opens a directory, of an absolute path or below another one without following a link.
+ *
+ * @throws {BoxError} `too-deep` when a walk has more of them open, one below the other, than this process may.
+ */
 export function openDirectory(parent: number | undefined, name: Uint8Array, subject: string): Fd {
   const flags = O.RDONLY | O.CLOEXEC | O.DIRECTORY | (parent === undefined ? 0 : O.NOFOLLOW);
-  return new Fd(call("openat", subject, parent ?? AT_FDCWD, name, flags));
+  let raw = attempt("openat", parent ?? AT_FDCWD, name, flags);
+  if (raw === -ERRNO.EMFILE && raiseFiles()) raw = attempt("openat", parent ?? AT_FDCWD, name, flags);
+  if (raw === -ERRNO.EMFILE) throw tooDeep();
+  if (raw < 0) throw new SysError("openat", -raw, subject);
+  return new Fd(raw);
+}
+
+/** No tree that fits on a disk in a bearable time is as deep. */
+const MANY_FILES = 1 << 20;
+
+/** Root on most hosts may have more files open than it is given. @returns Whether it may now. */
+function raiseFiles(): boolean {
+  const limit = new BigUint64Array(new ArrayBuffer(16)).fill(BigInt(MANY_FILES));
+  return filesLimit() < MANY_FILES && attempt("prlimit64", 0, RLIMIT.NOFILE, limit, null) >= 0;
+}
+
+function filesLimit(): number {
+  const limit = new BigUint64Array(new ArrayBuffer(16));
+  attempt("prlimit64", 0, RLIMIT.NOFILE, null, limit);
+  return Number(limit[0]);
+}
+
+function tooDeep(): BoxError {
+  const message = `Cannot walk through the files: directories are nested more deeply than the limit of ${filesLimit()} open files allows`;
+  return new BoxError("too-deep", message, { hint: "Raise the limit (ulimit -Hn), or remove what is so deep" });
 }
 
 /** Opens a file for reading. A device or FIFO that has taken its place blocks nobody. */
