@@ -300,6 +300,23 @@ describe("hooks", () => {
     },
   );
 
+  test("poststart's are told the pid of a process that is gone already", async () => {
+    await using runtime = newRuntime();
+    const file = join(runtime.directory, "state.json");
+    const bundle = await runtime.bundle(["true"], (config) => {
+      config.hooks = { poststart: [{ path: "/bin/sh", args: ["sh", "-c", `cat >${file}`] }] };
+    });
+    for (let i = 0; i < 5; i++) {
+      const id = runtime.id();
+      await runtime.ok(["create", "--bundle", bundle, id]);
+      const { pid } = JSON.parse(await runtime.ok(["state", id])) as { pid: number };
+      await runtime.ok(["start", id]);
+      expect(JSON.parse(readFileSync(file, "utf8"))).toMatchObject({ pid, status: "running" });
+      await stopped(runtime, id);
+      await runtime.ok(["delete", id]);
+    }
+  });
+
   test("one that takes too long is killed", async () => {
     await using runtime = newRuntime();
     const bundle = await runtime.bundle(["sleep", "1000"], (config) => {

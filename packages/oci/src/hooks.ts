@@ -1,5 +1,5 @@
 import { readIfThere } from "@bantubox/ffi";
-import { CONFIG, type Container, findProcess, type Saved } from "./container.ts";
+import { CONFIG, type Container, type Saved } from "./container.ts";
 import type { Globals } from "./globals.ts";
 import { log } from "./log.ts";
 
@@ -25,10 +25,11 @@ export function readHooks({ directory, saved }: Container, kind: "poststart" | "
   return hooks.length === 0 ? undefined : { kind, hooks, saved };
 }
 
-export async function runPoststart(globals: Globals, container: Container): Promise<void> {
+/** @param pid Of the container's process, which may have ended by now. */
+export async function runPoststart(globals: Globals, container: Container, pid: number): Promise<void> {
   const source = readHooks(container, "poststart");
   if (source === undefined) return;
-  await runHooksOf(globals, source, { status: "running", pid: findProcess(container)?.pid ?? 0 });
+  await runHooksOf(globals, source, { status: "running", pid });
 }
 
 /** Runs hooks one after the other. What fails is a warning: the container has begun, or is gone, all the same. */

@@ -25,11 +25,12 @@ async function startLocked(globals: Globals, container: Container): Promise<Fd |
   using _lock = waitLock(container);
   using fifo = openFifo(container);
   const notify = openNotify(container);
+  const pid = findProcess(container)?.pid ?? 0;
   release(fifo);
   const report = readReport(container);
   attempt("unlinkat", AT.FDCWD, cstr(`${container.directory}/${FIFO}`), 0);
   if (report !== undefined) throw explainHeld(container, report);
-  await runPoststart(globals, container);
+  await runPoststart(globals, container, pid);
   return notify;
 }
 
