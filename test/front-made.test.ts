@@ -256,6 +256,50 @@ describe.skipIf(cannotTrace)("the front of bb-oci", () => {
     expect(await state()).toBe(false);
   });
 
+  test("is not taken for somebody who has the container while it looks, nor is Bun", async () => {
+    await using runtime = newRuntime();
+    const { id } = await created(runtime, ["sleep", "1000"]);
+    const same = async (status: string): Promise<void> => {
+      // Whoever looks has the lock as others may have it, too.
+      for (const lock of ["--shared", "--exclusive"]) {
+        const state = ["flock", lock, join(runtime.root, id), BB_OCI, "--root", runtime.root, "state", id];
+        const bun = ["flock", lock, join(runtime.root, id), BB_OCI, `--root=${runtime.root}`, "state", id];
+        const expected = lock === "--shared" ? status : "creating";
+        for (const command of [state, bun]) expect(JSON.parse((await run(command)).stdout).status).toBe(expected);
+      }
+    };
+    await same("created");
+    await runtime.ok(["start", id]);
+    await runtime.ok(["kill", id, "9"]);
+    await stopped(runtime, id);
+    await same("stopped");
+  });
+
+  test("leaves alone another one of the same ID that came meanwhile", async () => {
+    await using runtime = newRuntime();
+    const { id, bundle } = await created(runtime, ["sleep", "1000"]);
+    const held = join(runtime.directory, "trace");
+    const strace = ["strace", "-qq", "-o", held, "-e", "trace=flock", "-e", "inject=flock:delay_enter=2s"];
+    const late = Bun.spawn([...strace, BB_OCI, "--root", runtime.root, "delete", "--force", id], {
+      stdio: ["ignore", "ignore", "ignore"],
+    });
+    await until("it waits", () => existsSync(held));
+    await Bun.sleep(300);
+    await runtime.ok(["delete", "--force", id]);
+    await runtime.ok(["create", "--bundle", bundle, id]);
+    const holder = Bun.spawn(["flock", join(runtime.root, id), "sh", "-c", "echo; cat"], {
+      stdin: "pipe",
+      stdout: "pipe",
+    });
+    await holder.stdout.getReader().read();
+    await until("it waits for the lock", () => readFileSync(held, "utf8").split("flock").length > 2);
+    // Somebody has that container: it is killed no more than that of anybody else.
+    expect(JSON.parse(await runtime.ok(["state", id])).pid).toBeGreaterThan(0);
+    await holder.stdin.end();
+    expect(await late.exited).toBe(0);
+    expect(existsSync(join(runtime.root, id))).toBe(false);
+  });
+
   test("waits for whoever has the container, as Bun does", async () => {
     await using runtime = newRuntime();
     const { id } = await created(runtime, ["sleep", "1000"]);

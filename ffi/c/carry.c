@@ -190,7 +190,7 @@ static void make(char *line, struct own *own, char *const *environment, char *te
 static void enter(const char *line, char *const *environment, char *text)
 {
 	const struct line_header *header = (const void *)line;
-	int pidfd = open_process(line + header->record, text);
+	int pidfd = open_process(AT_FDCWD, line + header->record, text);
 
 	if (pidfd < 0)
 		return;

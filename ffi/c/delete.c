@@ -19,12 +19,11 @@
 /* Returns whether there is no process any more. */
 static int has_ended(const struct made *made, int is_forced)
 {
-	const struct line_header *header = (const void *)made->line;
 	struct __kernel_timespec limit = {.tv_nsec = END_NS};
 	struct pollfd poll = {.events = POLLIN};
 	long ready = 0;
 
-	poll.fd = open_process(made->line + header->record, made->text);
+	poll.fd = open_first(made);
 	if (poll.fd < 0)
 		return poll.fd == -ESRCH;
 	if (is_forced && SYS_4(__NR_pidfd_send_signal, poll.fd, SIGKILL, 0, 0) == 0)

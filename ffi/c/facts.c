@@ -51,15 +51,18 @@ static long read_all(int fd, char *text)
 	}
 }
 
-long read_path(const char *path, char *text)
+static long read_at(int directory, const char *path, char *text)
 {
-	int fd = open_file(path, O_RDONLY | O_NOCTTY);
+	int fd = (int)SYS_4(__NR_openat, directory, path, O_RDONLY | O_NOCTTY | O_CLOEXEC, 0);
 	long n = fd < 0 ? fd : read_all(fd, text);
 
 	if (fd >= 0)
 		sys_close(fd);
 	return n == -ENOENT || n == -ENOTDIR || n == -ESRCH ? 0 : n;
 }
+
+/* All of a file of less than TEXT_MAX bytes; nothing of one that is not there. Returns its length or -errno. */
+static long read_path(const char *path, char *text) { return read_at(AT_FDCWD, path, text); }
 
 static int contains(const char *text, size_t bytes, const char *what)
 {
@@ -301,10 +304,10 @@ static size_t interface_text(const char *name, const char *digits, char *text)
 	return n;
 }
 
-int open_process(const char *path, char *text)
+int open_process(int directory, const char *path, char *text)
 {
 	char proc[32] = "/proc/", ticks[24], state = 0;
-	long n = read_path(path, text), pid = 0, fd;
+	long n = read_at(directory, path, text), pid = 0, fd;
 	size_t at, pid_digits, digits;
 
 	if (n <= 0)

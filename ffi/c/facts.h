@@ -17,14 +17,11 @@ int facts_hold(const char *line, int late_only, char *const *environment, char *
 /* Opens for reading, closed on exec. Returns a descriptor or -errno. */
 int open_file(const char *path, int flags);
 
-/* read_path - all of a file of less than TEXT_MAX bytes; nothing of one that is not there. Returns its length or -errno. */
-long read_path(const char *path, char *text);
-
 /*
- * open_process - a handle on the process whose /proc/PID/stat was kept at `path` when it started.
+ * open_process - a handle on the process whose /proc/PID/stat was kept at `path`, from `directory` on, when it started.
  *
  * Returns a pidfd, -ESRCH when it has ended, or -1 when that cannot be told. The last in `text` is its /proc/PID/stat.
  */
-int open_process(const char *path, char *text);
+int open_process(int directory, const char *path, char *text);
 
 #endif

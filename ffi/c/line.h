@@ -79,7 +79,7 @@ struct line_header {
 	uint32_t file_count, files; /* LINE_MADE: pieces of what `state` prints, each called what comes behind it */
 	struct line_range plan;
 	uint32_t place_count, places;
-	uint32_t record; /* text: where /proc/PID/stat of the first process is kept; LINE_ENTER, LINE_MADE */
+	uint32_t record; /* text: where /proc/PID/stat of the first process is kept; LINE_ENTER */
 	uint32_t passed; /* by which number the plan knows the lock, or the pidfd */
 	uint32_t output; /* by which number it knows a file for what hooks print; 0: none */
 	uint32_t nofile; /* what Bun had raised its soft limit of open files to */

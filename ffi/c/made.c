@@ -10,6 +10,7 @@
 
 #include <linux/fcntl.h>
 
+#define LOCK_SH 1
 #define LOCK_EX 2
 #define LOCK_NB 4
 #define SIG_IGN 1
@@ -20,7 +21,7 @@ static void kill_made(char path[ASK_PATH_BYTES], int number, char *text)
 	int pidfd;
 
 	memcpy(path + strlen(path), "/pid", sizeof("/pid"));
-	pidfd = open_process(path, text);
+	pidfd = open_process(AT_FDCWD, path, text);
 	if (pidfd < 0)
 		return;
 	if (SYS_4(__NR_pidfd_send_signal, pidfd, number, 0, 0) == 0)
@@ -31,6 +32,16 @@ static void kill_made(char path[ASK_PATH_BYTES], int number, char *text)
 int lock_made(const struct made *made)
 {
 	return SYS_2(__NR_flock, made->directory, LOCK_EX | LOCK_NB) == 0;
+}
+
+int is_unlocked(const struct made *made)
+{
+	return SYS_2(__NR_flock, made->directory, LOCK_SH | LOCK_NB) == 0;
+}
+
+int open_first(const struct made *made)
+{
+	return open_process(made->directory, "pid", made->text);
 }
 
 int open_fifo(const struct made *made)

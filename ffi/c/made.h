@@ -27,6 +27,12 @@ void serve_made(char **argv, char *const *environment);
 /* Takes the container's lock, as whoever makes, starts or deletes it does. Returns whether nobody else has it. */
 int lock_made(const struct made *made);
 
+/* Whether nobody makes, starts or deletes it, until this process ends. Others may ask the same at the same time. */
+int is_unlocked(const struct made *made);
+
+/* Its first process, as open_process has it: by the record below the directory itself, whatever has its name by now. */
+int open_first(const struct made *made);
+
 /* The first process's end of the fifo that it waits at, as a writing one. Returns -errno when it does not wait. */
 int open_fifo(const struct made *made);
 

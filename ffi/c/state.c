@@ -20,15 +20,14 @@ struct now {
 /* As statusOf of packages/oci/src/container.ts; that nothing is frozen is one of the facts. Returns 0 where it is unclear. */
 static int look(const struct made *made, struct now *now)
 {
-	const struct line_header *header = (const void *)made->line;
-	int pidfd = open_process(made->line + header->record, made->text), fifo;
+	int pidfd = open_first(made), fifo;
 
 	if (pidfd < 0 && pidfd != -ESRCH)
 		return 0;
 	now->pid = 0;
 	now->status = "stopped";
 	if (pidfd < 0)
-		return lock_made(made);
+		return is_unlocked(made);
 	sys_close(pidfd);
 	/* What was read last is its /proc/PID/stat. */
 	for (const char *digit = made->text; *digit >= '0' && *digit <= '9'; digit++)
@@ -40,7 +39,7 @@ static int look(const struct made *made, struct now *now)
 	sys_close(fifo);
 	now->status = "created";
 	/* Else it is still being made. */
-	return lock_made(made);
+	return is_unlocked(made);
 }
 
 /* What a piece is followed by. */

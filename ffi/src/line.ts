@@ -99,8 +99,6 @@ export interface EnterLine extends CommonLine {
 export interface MadeLine extends CommonLine {
   readonly kind: "made";
   readonly directory: string;
-  /** As in `EnterLine`. */
-  readonly record: string;
   /** Absolute paths of its groups, one for each hierarchy. */
   readonly groups: readonly string[];
   /** What `state` prints, each piece called what comes behind it. */
@@ -264,7 +262,7 @@ function partsOf(line: MakeLine | EnterLine | MadeLine): {
     case "enter":
       return { files: [], names: [], where: "", record: line.record };
     case "made":
-      return { files: line.pieces, names: line.groups, where: line.directory, record: line.record };
+      return { files: line.pieces, names: line.groups, where: line.directory, record: "" };
   }
 }
 

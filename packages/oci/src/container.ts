@@ -59,6 +59,7 @@ export const LINE = "line";
 /** What `saveContainer` leaves. The last to be written is the first to go. */
 export const STATE_FILES = [LINE, STATE, `.${STATE}`, CONFIG] as const;
 
+const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 
@@ -160,17 +161,18 @@ export function isPaused({ saved }: Container): boolean {
   );
 }
 
+/** Shared: others may look at the same time, and are not taken for somebody who has it. */
 function isLocked(container: Container): boolean {
-  using lock = tryLock(container);
+  using lock = tryLock(container, LOCK_SH);
   return lock === undefined && attempt("faccessat", AT.FDCWD, cstr(container.directory), 0) === 0;
 }
 
 /** The container's lock, held by whoever makes, starts or deletes it. Undefined when somebody else has it, or it is gone. */
-export function tryLock({ directory }: Pick<Container, "directory">): Fd | undefined {
+export function tryLock({ directory }: Pick<Container, "directory">, kind = LOCK_EX): Fd | undefined {
   const raw = attempt("openat", AT.FDCWD, cstr(directory), O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC);
   if (raw < 0) return undefined;
   const fd = new Fd(raw);
-  const result = attempt("flock", fd.raw, LOCK_EX | LOCK_NB);
+  const result = attempt("flock", fd.raw, kind | LOCK_NB);
   if (result === 0) return fd;
   fd.close();
   if (result === -ERRNO.EAGAIN) return undefined;

@@ -1,5 +1,4 @@
 import { freezerFiles, groupDirs } from "@bantubox/cgroup";
-import { RECORD } from "@bantubox/core/runtime/records";
 import { buildFact, textFact, thawedFacts } from "@bantubox/ffi/facts";
 import { encodeLine, type Fact } from "@bantubox/ffi/line";
 import { cgroupHost } from "./cgroup-host.ts";
@@ -36,7 +35,6 @@ export function madeLine(
     holes: [],
     facts: [...facts, ...thawedFacts(freezerFiles(host, saved.cgroup))],
     directory,
-    record: `${directory}/${RECORD.pid}`,
     groups: groupDirs(host, saved.cgroup),
     pieces: statePieces(saved),
     plan: new Uint8Array(),
