@@ -177,6 +177,23 @@ describe("125", () => {
   });
 });
 
+test("a run directory is refused whose store is another one: its containers go on", async () => {
+  await using store = await newStore();
+  const id = await store.ok(["run", "-d", "--rm", "--network", "none", root, "sleep", "1000"]);
+  const other = mkdtempSync(join(tmpdir(), "bb-other-"));
+  for (const [status, args] of [
+    [1, ["ps"]],
+    [125, ["run", "--rm", "--network", "none", root, "true"]],
+  ] as const) {
+    const { code, stderr } = await run([BB, "--root", other, "--run-root", store.runRoot, ...args]);
+    expect(code).toBe(status);
+    expect(stderr).toContain(`Cannot keep state in "${store.runRoot}": it is the run directory of the store`);
+  }
+  rmSync(other, { recursive: true });
+  expect(await store.ok(["ps", "-q", "--no-trunc"])).toBe(id);
+  await store.ok(["rm", "-f", id]);
+});
+
 test.each([
   ["another's", (dir: string): void => chownSync(dir, 1000, 1000)],
   ["everybody's", (dir: string): void => chmodSync(dir, 0o1777)],

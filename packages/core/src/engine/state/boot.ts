@@ -1,4 +1,4 @@
-import { AT, attempt, call, cstr, Fd, nodeFs, O, readIfThere, readTextSync } from "@bantubox/ffi";
+import { AT, attempt, BoxError, call, cstr, existsSync, Fd, nodeFs, O, readIfThere, readTextSync } from "@bantubox/ffi";
 
 const LOCK_EX = 2;
 export const BOOT_ID = "/proc/sys/kernel/random/boot_id";
@@ -6,22 +6,53 @@ export const BOOT_ID = "/proc/sys/kernel/random/boot_id";
 const OWN_NAME = /^([0-9a-f]{64}|plans|names|leases)$/;
 
 /**
- * Empties the run directory after a reboot, where it does not lie on a tmpfs: its pids are somebody else's by now.
+ * Has the run directory be this boot's and this store's. After a reboot it is emptied, where it does not lie on a tmpfs:
+ * its pids are somebody else's by now. That of another store is refused: what is there would be taken for left over,
+ * and removed while it runs.
  *
  * The first command after a reboot does it, before any container can have started; whoever comes at the same time waits.
+ *
+ * @throws {BoxError} `bad-root`
  */
-export function forgetFormerBoot(runRoot: string): void {
+export function takeRunRoot(runRoot: string, root: string): void {
   const marker = `${runRoot}/boot`;
-  const now = readTextSync(BOOT_ID);
+  const boot = readTextSync(BOOT_ID);
+  const now = `${boot}${root}\n`;
   if (readIfThere(marker) === now) return;
   const flags = O.RDONLY | O.DIRECTORY | O.CLOEXEC;
   using lock = new Fd(call("openat", `"${runRoot}"`, AT.FDCWD, cstr(runRoot), flags));
   call("flock", `"${runRoot}"`, lock.raw, LOCK_EX);
-  if (readIfThere(marker) === now) return;
+  const former = readIfThere(marker) ?? "";
+  if (former.startsWith(boot)) {
+    const owner = former.slice(boot.length, -1);
+    if (owner === root || isSameDirectory(owner, root)) return;
+    if (owner !== "" && existsSync(`${owner}/containers`)) throw anothers(runRoot, owner);
+  } else {
+    empty(runRoot);
+  }
+  nodeFs().writeFileSync(`${marker}.new`, now, { mode: 0o600 });
+  attempt("renameat2", AT.FDCWD, cstr(`${marker}.new`), AT.FDCWD, cstr(marker), 0);
+}
+
+function empty(runRoot: string): void {
   const fs = nodeFs();
   for (const name of fs.readdirSync(runRoot)) {
     if (OWN_NAME.test(name)) fs.rmSync(`${runRoot}/${name}`, { recursive: true, force: true });
   }
-  fs.writeFileSync(`${marker}.new`, now, { mode: 0o600 });
-  attempt("renameat2", AT.FDCWD, cstr(`${marker}.new`), AT.FDCWD, cstr(marker), 0);
+}
+
+/** By whatever names. */
+function isSameDirectory(one: string, other: string): boolean {
+  const [a, b] = [one, other].map((path) => nodeFs().statSync(path, { throwIfNoEntry: false }));
+  return a !== undefined && b !== undefined && a.dev === b.dev && a.ino === b.ino;
+}
+
+function anothers(runRoot: string, owner: string): BoxError {
+  return new BoxError(
+    "bad-root",
+    `Cannot keep state in "${runRoot}": it is the run directory of the store "${owner}"`,
+    {
+      hint: "Name another directory with --run-root: each store has one of its own",
+    },
+  );
 }

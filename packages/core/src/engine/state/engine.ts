@@ -1,7 +1,7 @@
 import type { Database } from "bun:sqlite";
 import { BoxError, existsSync, mkdirSync, statIfThere } from "@bantubox/ffi";
 import type { ImageStore } from "@bantubox/image";
-import { forgetFormerBoot } from "./boot.ts";
+import { takeRunRoot } from "./boot.ts";
 import { openDatabase } from "./database.ts";
 
 const GROUP_AND_OTHERS_WRITE = 0o022;
@@ -25,7 +25,7 @@ export interface Engine extends ImageStore {
 /**
  * Opens the engine's directories, and makes them where they are missing.
  *
- * @throws {BoxError} `not-root` for anyone else, `bad-root` for a relative path, or one where others can write.
+ * @throws {BoxError} `not-root` for anyone else, `bad-root` for a relative path, one where others can write, or the run directory of another store.
  */
 export function openEngine({
   root = "/var/lib/bantubox",
@@ -42,7 +42,7 @@ export function openEngine({
   }
   makeDirectories(root, runRoot);
   for (const path of [root, runRoot]) checkOwner(path);
-  forgetFormerBoot(runRoot);
+  takeRunRoot(runRoot, root);
   let database: Database | undefined;
   return {
     root,
