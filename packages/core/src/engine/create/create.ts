@@ -384,7 +384,7 @@ async function fillVolumes(engine: Engine, source: Source, id: string, volumes: 
   const others = engine.database.query("SELECT 1 FROM container_volume WHERE volume = ? AND container <> ?");
   for (const { name, target } of volumes) {
     const directory = volumeDirectory(engine, name).slice(0, -"/_data".length);
-    await fillVolume(root.raw, target, directory, others.get(name, id) !== null);
+    await fillVolume(root.raw, target, directory, () => others.get(name, id) !== null);
   }
 }
 

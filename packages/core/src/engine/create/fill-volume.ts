@@ -1,8 +1,22 @@
-import { readdirSync, renameSync } from "node:fs";
-import { AT, allocate, attempt, call, cstr, Fd, isErrno, mkdirSync, O, RESOLVE, removeTree } from "@bantubox/ffi";
+import { readdirSync } from "node:fs";
+import {
+  AT,
+  allocate,
+  attempt,
+  call,
+  cstr,
+  ERRNO,
+  Fd,
+  mkdirSync,
+  O,
+  RESOLVE,
+  removeTree,
+  SysError,
+} from "@bantubox/ffi";
 import { copyTree } from "@bantubox/image";
 
 const LOCK_EX = 2;
+const RENAME_NOREPLACE = 1;
 /** What is copied is whole before it gets the place of the volume's files. */
 const FILLING = "_filling";
 const DATA = "_data";
@@ -14,9 +28,15 @@ const DATA = "_data";
  * Whoever is killed at it leaves the volume empty, and what it has copied to the next who comes here.
  *
  * @param directory The volume's own, with `_data` in it.
- * @param isShared Other containers have it, who may have mounted it: its directory has to stay the same one.
+ * @param isShared Whether other containers have it, who may have mounted it: its directory has to stay the same one.
+ * Asked when all is copied, as one may have come meanwhile.
  */
-export async function fillVolume(root: number, target: string, directory: string, isShared: boolean): Promise<void> {
+export async function fillVolume(
+  root: number,
+  target: string,
+  directory: string,
+  isShared: () => boolean,
+): Promise<void> {
   if (!isEmpty(`${directory}/${DATA}`)) return;
   using source = openBelow(root, target);
   if (source === undefined) return;
@@ -29,11 +49,10 @@ export async function fillVolume(root: number, target: string, directory: string
   try {
     // The descriptor's own name, so that no part of the path is looked up again.
     await copyTree(`/proc/self/fd/${source.raw}/.`, aside);
-    if (isShared) for (const name of readdirSync(aside)) renameSync(`${aside}/${name}`, `${directory}/${DATA}/${name}`);
-    else renameSync(aside, `${directory}/${DATA}`);
-  } catch (error) {
-    // Somebody else's file came first: then it is theirs.
-    if (!isErrno(error, "ENOTEMPTY", "EEXIST")) throw error;
+    if (!isShared()) rename(aside, `${directory}/${DATA}`, 0);
+    else if (isEmpty(`${directory}/${DATA}`))
+      for (const name of readdirSync(aside))
+        rename(`${aside}/${name}`, `${directory}/${DATA}/${name}`, RENAME_NOREPLACE);
   } finally {
     removeTree(aside);
   }
@@ -46,6 +65,13 @@ function openBelow(root: number, target: string): Fd | undefined {
   view.setUint32(16, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS, true);
   const raw = attempt("openat2", root, cstr(target), how, 24);
   return raw < 0 ? undefined : new Fd(raw);
+}
+
+/** Unless somebody else's file came first: then it is theirs. */
+function rename(from: string, to: string, flags: number): void {
+  const result = attempt("renameat2", AT.FDCWD, cstr(from), AT.FDCWD, cstr(to), flags);
+  if (result < 0 && result !== -ERRNO.ENOTEMPTY && result !== -ERRNO.EEXIST)
+    throw new SysError("rename", -result, `"${from}"`);
 }
 
 function isEmpty(path: string): boolean {
