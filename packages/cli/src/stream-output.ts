@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, openSync, renameSync, rmSync } from "node:fs";
+import { closeSync, constants, fstatSync, fsyncSync, openSync, renameSync, rmSync } from "node:fs";
 import { isatty } from "node:tty";
 import { BoxError, isErrno } from "@bantubox/core";
 import { writeOut } from "./output.ts";
@@ -8,12 +8,14 @@ import { usageError } from "./usage.ts";
  * Writes a stream to standard output, or to a file that takes its name when it is complete.
  *
  * @param what The command's name, for errors.
+ * @param isLasting The file is on disk when it has its name.
  * @returns How many bytes.
  */
 export async function writeStream(
   stream: AsyncIterable<Uint8Array>,
   path: string | undefined,
   what: string,
+  isLasting = false,
 ): Promise<number> {
   if (path === undefined) {
     if (isatty(1)) {
@@ -27,7 +29,10 @@ export async function writeStream(
   const file = openFile(path);
   try {
     const bytes = await writeTo(file.fd, stream);
-    if (file.aside !== undefined) renameSync(file.aside, path);
+    if (file.aside !== undefined) {
+      if (isLasting) fsyncSync(file.fd);
+      renameSync(file.aside, path);
+    }
     return bytes;
   } catch (error) {
     if (file.aside !== undefined) rmSync(file.aside, { force: true });

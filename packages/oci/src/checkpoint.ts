@@ -1,4 +1,3 @@
-import { freezerFiles } from "@bantubox/cgroup";
 import {
   type Criu,
   descriptorsOf,
@@ -97,6 +96,7 @@ async function dumpContainer(
     type: options.preDump ? REQUEST.PRE_DUMP : REQUEST.DUMP,
     what: `checkpoint "${id}"`,
     log: `${options.work}/dump.log`,
+    group: { host: cgroupHost(), path: saved.cgroup },
     options: {
       ...options.criu,
       imagesFd: images.raw,
@@ -112,7 +112,6 @@ async function dumpContainer(
       configFile: configFile(spec.annotations),
       external,
       mounts: mounts.map(({ point }) => [point, point] as const),
-      freezeCgroup: freezerDirectory(saved),
       pageServer: options.pageServer,
       parentImage: options.parent,
       trackMem: options.parent !== undefined,
@@ -128,11 +127,6 @@ function sayReady(fd: number | undefined): void {
   if (fd === undefined) return;
   attempt("write", fd, new Uint8Array(new ArrayBuffer(1)), 1);
   attempt("close", fd);
-}
-
-function freezerDirectory({ cgroup }: Saved): string | undefined {
-  const [file] = freezerFiles(cgroupHost(), cgroup);
-  return file?.slice(0, file.lastIndexOf("/"));
 }
 
 function openDirectory(path: string): Fd {

@@ -9,7 +9,7 @@ import {
   findCriu,
   sourceOf,
 } from "@bantubox/core/runtime/criu";
-import { BoxError, mkdirSync, nodeFs, readIfThere } from "@bantubox/ffi";
+import { BoxError, existsSync, mkdirSync, nodeFs, readIfThere } from "@bantubox/ffi";
 import { cgroupHost } from "./cgroup-host.ts";
 import { checkId, directoryOf, saveContainer } from "./container.ts";
 import { configFile, type criuOptions, DESCRIPTORS, MOUNTS } from "./criu-flags.ts";
@@ -116,14 +116,13 @@ export async function restoreContainer(globals: Globals, options: RestoreOptions
 
 function checkpointOf(options: RestoreOptions, spec: Spec, criu: Criu): Checkpoint {
   const { images, work, lsmProfile, lsmMountContext } = options;
-  const descriptors = readIfThere(`${images}/${DESCRIPTORS}`);
-  if (descriptors === undefined || readIfThere(`${images}/inventory.img`) === undefined) {
+  if (![DESCRIPTORS, "inventory.img"].every((name) => existsSync(`${images}/${name}`))) {
     throw new BoxError("no-checkpoint", `Cannot restore "${options.id}": there is no checkpoint in "${images}"`, {
       hint: "Name its directory with --image-path",
     });
   }
   mkdirSync(work, { mode: 0o700, recursive: true });
-  const mounts = JSON.parse(readIfThere(`${images}/${MOUNTS}`) ?? "[]") as ExternalMount[];
+  const mounts = parseFile<ExternalMount>(options.id, `${images}/${MOUNTS}`, isMount);
   return {
     criu: {
       path: criu.path,
@@ -131,7 +130,7 @@ function checkpointOf(options: RestoreOptions, spec: Spec, criu: Criu): Checkpoi
     },
     images,
     work,
-    descriptors: JSON.parse(descriptors) as string[],
+    descriptors: parseFile<string>(options.id, `${images}/${DESCRIPTORS}`, (each) => typeof each === "string"),
     mounts: mounts.map((mount) => [mount.point, sourceOf(mount, spec.mounts)] as const),
     options: {
       ...options.criu,
@@ -140,4 +139,21 @@ function checkpointOf(options: RestoreOptions, spec: Spec, criu: Criu): Checkpoi
       configFile: configFile(spec.annotations),
     },
   };
+}
+
+/** A list beside CRIU's images; empty where there is no such file. @throws {BoxError} `bad-checkpoint` */
+function parseFile<T>(id: string, path: string, isItem: (item: unknown) => boolean): readonly T[] {
+  const isList = (value: unknown): value is T[] => Array.isArray(value) && value.every(isItem);
+  try {
+    const value: unknown = JSON.parse(readIfThere(path) ?? "[]");
+    if (isList(value)) return value;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  throw new BoxError("bad-checkpoint", `Cannot restore "${id}": "${path}" is not what a checkpoint has written`);
+}
+
+function isMount(item: unknown): boolean {
+  const { point, path, destination = "" } = (item ?? {}) as Partial<Record<keyof ExternalMount, unknown>>;
+  return [point, path, destination].every((each) => typeof each === "string");
 }

@@ -27,7 +27,7 @@ export default defineCommand({
       tcpEstablished: flags["tcp-established"] === true,
       fileLocks: flags["file-locks"] === true,
       criu: flags.criu,
-      export: file === undefined ? undefined : (archive) => writeStream(archive, file, "checkpoint"),
+      export: file === undefined ? undefined : (archive) => writeStream(archive, file, "checkpoint", true),
     });
     printLine(id);
     return 0;

@@ -117,7 +117,7 @@ function wordsOf(
 /** What CRIU itself says stands in its log, whose path is the step's last argument. */
 function explainCriu({ name, args: [, , , , , log] }: ReadStep, error: string): Words {
   if (name !== "criu" || typeof log !== "string") return { message: `Cannot restore (${name}): ${error}` };
-  const said = criuErrors(log) || (error === "EPIPE" ? "it ended without a word" : error);
+  const said = criuErrors(log) || (error === "EPIPE" || error === "ECONNRESET" ? "it ended without a word" : error);
   return { code: "criu-failed", message: `Cannot restore: CRIU could not: ${said}`, hint: `Its log is "${log}"` };
 }
 

@@ -1,4 +1,4 @@
-import { detectCgroups, freezerFiles } from "@bantubox/cgroup";
+import { detectCgroups } from "@bantubox/cgroup";
 import { AT, BoxError, call, cstr, Fd, mkdirSync, nodeFs, O, writeNewSync } from "@bantubox/ffi";
 import { descriptorsOf, dump, externalMounts, externalNamespace, findCriu, REQUEST } from "../../runtime/criu/mod.ts";
 import { addressOf } from "../create/network.ts";
@@ -7,8 +7,8 @@ import { cgroupPath, containerDirectory, type Engine } from "../state/engine.ts"
 import { tryLockDirectory, waitLock } from "../state/lock.ts";
 import { getProcess } from "../state/process.ts";
 import {
-  CHECKPOINT,
   type CheckpointRecord,
+  checkpointDirectory,
   DUMP,
   NEW_CHECKPOINT,
   RECORD_FILE,
@@ -53,15 +53,16 @@ export async function checkpointContainer(
   checkRoot(container, options);
   const criu = findCriu(options.criu, `checkpoint "${name}"`);
   using directory = makeDirectory(engine, container);
+  let isKept = false;
   try {
     mkdirSync(`${directory.path}/${DUMP}`, { mode: 0o700 });
     using images = openDirectory(`${directory.path}/${DUMP}`);
     const record = recordOf(engine, container, pid, criu.version, options);
-    const [freezer] = freezerFiles(detectCgroups(), cgroupPath(id));
     await dump(criu, {
       type: REQUEST.DUMP,
       what: `checkpoint "${name}"`,
       log: `${directory.path}/${DUMP}/${LOG}`,
+      group: { host: detectCgroups(), path: cgroupPath(id) },
       options: {
         imagesFd: images.raw,
         pid,
@@ -76,18 +77,25 @@ export async function checkpointContainer(
         fileLocks: record.fileLocks,
         external: container.launch.network === "host" ? [] : [externalNamespace("net", `/proc/${pid}/ns/net`)],
         mounts: record.mounts.map(({ point }) => [point, point] as const),
-        freezeCgroup: freezer?.slice(0, freezer.lastIndexOf("/")),
       },
       // The processes still stand still, and go on if this fails.
-      onNotify: (script) =>
-        script === "post-dump" ? keep(engine, container, directory.path, record, options) : undefined,
+      onNotify: async (script) => {
+        if (script !== "post-dump") return;
+        complete(engine, container, directory.path, record);
+        if (options.export !== undefined) return await exportTo(engine, container, directory.path, options.export);
+        keep(engine, container, directory.path);
+        isKept = true;
+      },
     });
   } catch (error) {
+    // CRIU could not end them, or let them go on: they do without a checkpoint.
+    if (isKept) nodeFs().renameSync(checkpointDirectory(engine, id), directory.path);
     clear(directory.path, [DUMP]);
     clear(`${directory.path}/${DUMP}`, [LOG]);
     throw error;
   }
-  nodeFs().rmSync(directory.path, { recursive: true, force: true });
+  // What has been renamed is another command's by now.
+  if (!isKept) nodeFs().rmSync(directory.path, { recursive: true, force: true });
   if (options.leaveRunning !== true) (await waitLock(engine, id, CLEAR_TIMEOUT_MS))?.close();
   return id;
 }
@@ -164,27 +172,45 @@ function recordOf(
   };
 }
 
-/** Completes what CRIU has written, and puts it where it is to be. */
-async function keep(
-  engine: Engine,
-  container: Container,
-  directory: string,
-  record: CheckpointRecord,
-  options: CheckpointOptions,
-): Promise<void> {
-  const { copyFileSync, createWriteStream, renameSync, rmSync } = nodeFs();
-  const own = containerDirectory(engine, container.id);
-  copyFileSync(`${own}/config.json`, `${directory}/config.json`);
+/** Completes what CRIU has written. */
+function complete(engine: Engine, { id }: Container, directory: string, record: CheckpointRecord): void {
+  nodeFs().copyFileSync(`${containerDirectory(engine, id)}/config.json`, `${directory}/config.json`);
   writeNewSync(`${directory}/${RECORD_FILE}`, recordText(record), 0o600);
-  if (options.export === undefined) {
-    rmSync(`${own}/${CHECKPOINT}`, { recursive: true, force: true });
-    renameSync(directory, `${own}/${CHECKPOINT}`);
-    return;
-  }
+}
+
+/** Puts it where it is to be, once it is on disk: the processes end with their memory. */
+function keep(engine: Engine, { id }: Container, directory: string): void {
+  const { renameSync, rmSync } = nodeFs();
+  const kept = checkpointDirectory(engine, id);
+  syncFiles(`${directory}/${DUMP}`);
+  syncFiles(directory);
+  rmSync(kept, { recursive: true, force: true });
+  renameSync(directory, kept);
+  syncFile(containerDirectory(engine, id));
+}
+
+async function exportTo(
+  engine: Engine,
+  { id }: Container,
+  directory: string,
+  write: (archive: AsyncIterable<Uint8Array>) => Promise<unknown>,
+): Promise<void> {
   const [{ archiveTree }, { pipeline }] = await Promise.all([
     import("@bantubox/image/files"),
     import("node:stream/promises"),
   ]);
-  await pipeline(archiveTree(`${own}/upper`), createWriteStream(`${directory}/${UPPER}`, { mode: 0o600 }));
-  await options.export(archiveTree(directory));
+  const upper = nodeFs().createWriteStream(`${directory}/${UPPER}`, { mode: 0o600 });
+  await pipeline(archiveTree(`${containerDirectory(engine, id)}/upper`), upper);
+  await write(archiveTree(directory));
+}
+
+/** A directory, and the files that are in it. */
+function syncFiles(directory: string): void {
+  for (const name of nodeFs().readdirSync(directory)) syncFile(`${directory}/${name}`);
+  syncFile(directory);
+}
+
+function syncFile(path: string): void {
+  using fd = new Fd(call("openat", `"${path}"`, AT.FDCWD, cstr(path), O.RDONLY | O.CLOEXEC));
+  call("fsync", `"${path}"`, fd.raw);
 }

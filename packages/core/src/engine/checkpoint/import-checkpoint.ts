@@ -1,19 +1,20 @@
 import { detectCgroups } from "@bantubox/cgroup";
-import { BoxError, isErrno, nodeFs, readTextSync } from "@bantubox/ffi";
+import { BoxError, isErrno, nodeFs, readIfThere } from "@bantubox/ffi";
 import { findImage, type Image, layersDirectory } from "@bantubox/image";
 import { extractLayer } from "@bantubox/image/files";
+import { parseConfig } from "../../runtime/config/parse.ts";
 import { findCriu } from "../../runtime/criu/mod.ts";
 import type { Spec } from "../../runtime/spec.ts";
 import { fillDirectory, lowerOf, makeRoot, nameTaken } from "../create/create.ts";
 import { findOrPull, type PullHooks } from "../create/images.ts";
 import { linkVolumes } from "../create/volumes.ts";
 import { forgetNames } from "../kept/kept-exec.ts";
-import { type Container, checkName, writeRow } from "../state/container.ts";
+import { type Container, checkName, findContainer, writeRow } from "../state/container.ts";
 import { cgroupPath, containerDirectory, type Engine } from "../state/engine.ts";
 import { wishAddress } from "../state/leases.ts";
 import { makeLocked } from "../state/lock.ts";
 import { removeCompletely } from "../state/sweep.ts";
-import { CHECKPOINT, type CheckpointRecord, readRecord, UPPER } from "./checkpoint-files.ts";
+import { CHECKPOINT, type CheckpointRecord, findOdd, RECORD_FILE, readRecord, UPPER } from "./checkpoint-files.ts";
 import { launchRestored, type RestoreOptions } from "./restore.ts";
 
 export interface ImportCheckpointOptions extends RestoreOptions {
@@ -42,19 +43,21 @@ export async function importCheckpoint(
   const directory = containerDirectory(engine, id);
   const checkpoint = `${directory}/${CHECKPOINT}`;
   try {
-    await unpack(file, checkpoint);
-    const record = readRecord(checkpoint);
-    if (record === undefined) throw badArchive(file, "it has no checkpoint.json");
+    const record = await unpack(file, checkpoint);
+    const name = options.name ?? record.name;
+    checkName(name);
+    if (findContainer(engine, name)?.name === name) throw nameTaken(engine, name);
     const image = await imageOf(engine, record, hooks);
-    const container = containerOf(engine, id, record, image, options.name);
+    const container = containerOf(engine, id, name, record, image);
     const spec = specOf(engine, file, checkpoint, record, container);
     await makeRoot(engine, container.launch.root, sourceOfImage(engine, image));
+    for (const each of ["rootfs", "upper", "work"]) nodeFs().mkdirSync(`${directory}/${each}`, { mode: 0o755 });
+    await extract(file, `${checkpoint}/${UPPER}`, `${directory}/upper`);
+    nodeFs().rmSync(`${checkpoint}/${UPPER}`);
+    // Not before all its files are there: until then a sweep removes what somebody killed has left.
     insert(engine, container, spec);
-    for (const name of ["rootfs", "upper", "work"]) nodeFs().mkdirSync(`${directory}/${name}`, { mode: 0o755 });
     fillDirectory(engine, container, spec, false);
     if (record.address !== undefined) wishAddress(engine, id, record.address);
-    await extractLayer({ blob: `${checkpoint}/${UPPER}`, directory: `${directory}/upper` });
-    nodeFs().rmSync(`${checkpoint}/${UPPER}`);
     await launchRestored(
       engine,
       { container, lock, spec, cgroupHost: detectCgroups(), isFirst: true },
@@ -65,16 +68,31 @@ export async function importCheckpoint(
     return id;
   } catch (error) {
     removeCompletely(engine, id);
-    throw error;
+    if (!(error instanceof BoxError && error.code === "criu-failed")) throw error;
+    // CRIU's log, which the hint names, is gone with the container.
+    throw new BoxError(error.code, error.message, { cause: error });
   } finally {
     lock.close();
   }
 }
 
-async function unpack(file: string, directory: string): Promise<void> {
+/** What whoever made the archive has written is not looked at before it is known to be plain files. */
+async function unpack(file: string, directory: string): Promise<CheckpointRecord> {
   nodeFs().mkdirSync(directory, { mode: 0o700 });
+  await extract(file, file, directory);
+  const { existsSync } = nodeFs();
+  const missing = [RECORD_FILE, UPPER].find((name) => !existsSync(`${directory}/${name}`));
+  const odd = findOdd(directory);
+  if (missing !== undefined || odd !== undefined) throw badArchive(file, odd ?? `it has no ${missing}`);
+  const record = readRecord(directory);
+  if (record !== undefined && /^sha(?:256|512):[0-9a-f]+$/.test(record.image)) return record;
+  throw badArchive(file, "it is not of an image's container");
+}
+
+/** @param file The archive that `blob` is, or came in. */
+async function extract(file: string, blob: string, directory: string): Promise<void> {
   try {
-    await extractLayer({ blob: file, directory });
+    await extractLayer({ blob, directory });
   } catch (error) {
     if (isErrno(error, "ENOENT", "EACCES", "EISDIR"))
       throw new BoxError("archive-unreadable", `Cannot read "${file}": ${error.code}`, { cause: error });
@@ -106,20 +124,14 @@ function sourceOfImage(engine: Engine, image: Image): Parameters<typeof makeRoot
   };
 }
 
-function containerOf(
-  engine: Engine,
-  id: string,
-  record: CheckpointRecord,
-  image: Image,
-  name = record.name,
-): Container {
+function containerOf(engine: Engine, id: string, name: string, record: CheckpointRecord, image: Image): Container {
   const directory = containerDirectory(engine, id);
   const now = Date.now();
   return {
     id,
     name,
-    image: record.image,
-    imageName: record.imageName,
+    image: image.id,
+    imageName: image.name,
     createdMs: now,
     startedMs: now,
     autoRemove: record.autoRemove,
@@ -137,25 +149,28 @@ function containerOf(
 
 /** The archive's config.json, with the paths of this store and container. */
 function specOf(engine: Engine, file: string, checkpoint: string, record: CheckpointRecord, { id }: Container): Spec {
-  let spec: Spec;
-  try {
-    spec = JSON.parse(readTextSync(`${checkpoint}/config.json`)) as Spec;
-  } catch (error) {
-    throw badArchive(file, `its config.json cannot be read: ${error instanceof Error ? error.message : error}`);
-  }
-  if (!spec.process || !spec.root || !Array.isArray(spec.mounts) || !spec.linux)
-    throw badArchive(file, "its config.json is not one of a container");
+  const text = readIfThere(`${checkpoint}/config.json`);
+  if (text === undefined) throw badArchive(file, "it has no config.json");
+  const spec = parseConfig(text, checkpoint);
   const former = `${record.root}/containers/${record.id}/`;
   const volumes = `${record.root}/volumes/`;
+  const moved = (source: string, from: string, to: string): string => {
+    if (source.split("/").includes("..")) throw badArchive(file, `it has a mount of "${source}"`);
+    return `${to}${source.slice(from.length)}`;
+  };
   const mounts = spec.mounts.map((mount) => {
     const { source } = mount;
     if (source?.startsWith(former))
-      return { ...mount, source: `${containerDirectory(engine, id)}/${source.slice(former.length)}` };
-    if (source?.startsWith(volumes))
-      return { ...mount, source: `${engine.root}/volumes/${source.slice(volumes.length)}` };
+      return { ...mount, source: moved(source, former, `${containerDirectory(engine, id)}/`) };
+    if (source?.startsWith(volumes)) return { ...mount, source: moved(source, volumes, `${engine.root}/volumes/`) };
     return mount;
   });
-  return { ...spec, mounts, linux: { ...spec.linux, cgroupsPath: cgroupPath(id) } };
+  return {
+    ...spec,
+    root: { ...spec.root, path: "rootfs" },
+    mounts,
+    linux: { ...spec.linux, cgroupsPath: cgroupPath(id) },
+  };
 }
 
 /** The row, the name, and the volumes, which have to be here: an archive has none. */

@@ -1,5 +1,18 @@
 /** What of a container's process is the host's, and cannot be dumped: mounts, pipes, namespaces. */
-import { AT, allocate, attempt, BoxError, cstr, Fd, isErrno, nodeFs, O, RESOLVE, readTextSync } from "@bantubox/ffi";
+import {
+  AT,
+  allocate,
+  attempt,
+  BoxError,
+  call,
+  cstr,
+  Fd,
+  isErrno,
+  nodeFs,
+  O,
+  RESOLVE,
+  readTextSync,
+} from "@bantubox/ffi";
 import { isBind } from "../binds.ts";
 import type { Mount } from "../spec.ts";
 
@@ -45,11 +58,25 @@ export function externalMounts(pid: number, mounts: readonly Mount[]): ExternalM
 export function sourceOf({ destination, path, point }: ExternalMount, mounts: readonly Mount[]): string {
   if (destination === undefined) return path;
   const mount = mounts.find((each) => each.destination === destination && isBind(each));
-  if (mount?.source !== undefined) return `${mount.source}${path}`;
+  if (mount?.source !== undefined) return path === "" ? mount.source : sourceBelow(mount.source, path, point);
   throw new BoxError(
     "no-such-mount",
     `Cannot restore: the checkpoint has a bind mount at "${point}", config.json has none`,
   );
+}
+
+/** Of a mount that lay below another. The container may have put a link in its place, which would lead it to the host's files. */
+function sourceBelow(source: string, path: string, point: string): string {
+  using top = new Fd(call("openat", `"${source}"`, AT.FDCWD, cstr(source), O.PATH | O.CLOEXEC));
+  const raw = openBelow(top, path.slice(1), RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS);
+  if (raw < 0) {
+    throw new BoxError(
+      "no-such-mount",
+      `Cannot restore: what was mounted at "${point}" is not at "${source}${path}", or a link leads there`,
+    );
+  }
+  new Fd(raw).close();
+  return `${source}${path}`;
 }
 
 /** What stands at 0, 1 and 2: `pipe:[4711]`, `/dev/pts/0`. */
@@ -83,16 +110,21 @@ function openAt(directory: number, path: string, flags: number): number {
 
 /** Where a path of config.json leads below `root`; undefined where there is nothing. */
 function realPath(root: Fd, path: string): string | undefined {
-  // struct open_how
-  const how = new BigUint64Array(3);
-  how[0] = BigInt(O.PATH | O.CLOEXEC);
-  how[2] = BigInt(RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
-  const memory = allocate(24);
-  memory.set(new Uint8Array(how.buffer));
-  const raw = attempt("openat2", root.raw, cstr(path), memory, 24);
+  const raw = openBelow(root, path, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
   if (raw < 0) return undefined;
   using fd = new Fd(raw);
   return nodeFs().readlinkSync(`/proc/self/fd/${fd.raw}`);
+}
+
+/** @returns A descriptor of mere place, or -errno. */
+function openBelow(directory: Fd, path: string, resolve: number): number {
+  // struct open_how
+  const how = new BigUint64Array(3);
+  how[0] = BigInt(O.PATH | O.CLOEXEC);
+  how[2] = BigInt(resolve);
+  const memory = allocate(24);
+  memory.set(new Uint8Array(how.buffer));
+  return attempt("openat2", directory.raw, cstr(path), memory, 24);
 }
 
 function readMounts(path: string): MountLine[] {

@@ -8,6 +8,8 @@ export interface Criu {
   readonly version: string;
 }
 
+/** It looks at the kernel, which takes less than a second. */
+const CHECK_MS = 60_000;
 const INSTALL = 'Install it ("apt-get install criu" on Debian), or see https://criu.org/Packages';
 
 /**
@@ -52,8 +54,10 @@ function searchPath(): string {
 }
 
 function run(path: string, args: readonly string[]): { status: number; stdout: string } {
-  const { exitCode, stdout, stderr } = Bun.spawnSync([path, ...args], { env: criuEnvironment(), cwd: "/" });
-  return { status: exitCode ?? -1, stdout: `${stdout}${stderr}` };
+  const command = { env: criuEnvironment(), cwd: "/", timeout: CHECK_MS } as const;
+  const { exitCode, exitedDueToTimeout, stdout, stderr } = Bun.spawnSync([path, ...args], command);
+  const late = exitedDueToTimeout ? `it did not answer in ${CHECK_MS / 1000} seconds` : "";
+  return { status: exitCode ?? -1, stdout: `${stdout}${stderr}${late}` };
 }
 
 /** `Error (file:line): sentence` each. */

@@ -1,4 +1,5 @@
-import { allocate, attempt, BoxError, call, ERRNO, Fd, O, SysError } from "@bantubox/ffi";
+import { type CgroupHost, freezerFiles, isFrozen, thawCgroup } from "@bantubox/cgroup";
+import { allocate, attempt, BoxError, call, ERRNO, existsSync, Fd, O, SysError } from "@bantubox/ffi";
 import { criuErrors } from "./log.ts";
 import { type CriuOptions, encodeAnswer, encodeRequest, parseResponse, REQUEST } from "./message.ts";
 import { type Criu, criuEnvironment } from "./program.ts";
@@ -10,7 +11,9 @@ const MESSAGE_BYTES = 40_960;
 
 export interface Dump {
   readonly type: typeof REQUEST.DUMP | typeof REQUEST.PRE_DUMP;
-  readonly options: CriuOptions;
+  readonly options: Omit<CriuOptions, "freezeCgroup">;
+  /** Of the processes: CRIU freezes it while it takes hold of them. */
+  readonly group: { readonly host: CgroupHost; readonly path: string };
   /** Absolute: where CRIU writes `logFile`. */
   readonly log: string;
   /** What this is about: `checkpoint "web"`. */
@@ -27,7 +30,19 @@ export interface Dump {
  *
  * @throws {BoxError} `criu-failed`, with what its log says.
  */
-export async function dump(criu: Criu, { type, options, log, what, onNotify }: Dump): Promise<void> {
+export async function dump(criu: Criu, request: Dump): Promise<void> {
+  const { host, path } = request.group;
+  const wasFrozen = isFrozen(host, path);
+  try {
+    await askService(criu, request);
+  } catch (error) {
+    // CRIU itself may have been killed in between.
+    if (!wasFrozen) thawCgroup(host, path);
+    throw error;
+  }
+}
+
+async function askService(criu: Criu, { type, options, group, log, what, onNotify }: Dump): Promise<void> {
   const pair = allocate(8);
   call("socketpair", "CRIU's service", AF_UNIX, SOCK_SEQPACKET | O.CLOEXEC, 0, pair);
   const [ours = -1, theirs = -1] = new Int32Array(pair.buffer);
@@ -46,12 +61,14 @@ export async function dump(criu: Criu, { type, options, log, what, onNotify }: D
       "criu-failed",
       `Cannot ${what}: CRIU ${criu.version} could not: ${errors || "it did not say why"}`,
       {
-        hint: `Its log is "${log}"`,
+        ...(existsSync(log) && { hint: `Its log is "${log}"` }),
         cause: problem,
       },
     );
   };
-  send(socket, encodeRequest(type, options));
+  const [freezer] = freezerFiles(group.host, group.path);
+  const freezeCgroup = freezer?.slice(0, freezer.lastIndexOf("/"));
+  send(socket, encodeRequest(type, { ...options, freezeCgroup }));
   for (;;) {
     const message = receive(socket);
     if (message === undefined) throw problem ?? failed();
@@ -83,6 +100,8 @@ function send(socket: Fd, message: Uint8Array): void {
 /** The next message; undefined when there will be none. */
 function receive(socket: Fd): Uint8Array | undefined {
   const bytes = allocate(MESSAGE_BYTES);
-  const count = attempt("recvfrom", socket.raw, bytes, bytes.length, 0, null, null);
+  let count: number;
+  do count = attempt("recvfrom", socket.raw, bytes, bytes.length, 0, null, null);
+  while (count === -ERRNO.EINTR);
   return count > 0 ? bytes.subarray(0, count) : undefined;
 }
