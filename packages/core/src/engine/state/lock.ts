@@ -1,6 +1,7 @@
 import { AT, attempt, BoxError, cstr, ERRNO, existsSync, Fd, mkdirSync, O, SysError } from "@bantubox/ffi";
 import { containerDirectory, type Engine } from "./engine.ts";
 
+const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 /** How often a new directory is made, a millisecond apart, until its lock is ours. */
@@ -19,15 +20,21 @@ export function tryLock(engine: Engine, id: string): Fd | undefined {
 }
 
 /** As `tryLock`, for a directory that may have another name by now. */
-export function tryLockDirectory(path: string): Fd | undefined {
+export function tryLockDirectory(path: string, kind = LOCK_EX): Fd | undefined {
   const raw = attempt("openat", AT.FDCWD, cstr(path), O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC);
   if (raw < 0) return undefined;
   const fd = new Fd(raw);
-  const result = attempt("flock", fd.raw, LOCK_EX | LOCK_NB);
+  const result = attempt("flock", fd.raw, kind | LOCK_NB);
   if (result === 0) return fd;
   fd.close();
   if (result === -ERRNO.EAGAIN) return undefined;
   throw new SysError("flock", -result, `"${path}"`);
+}
+
+/** Whether somebody is responsible for the container. Shared: others may look at the same time, and do not count. */
+export function isLocked(engine: Engine, id: string): boolean {
+  using lock = tryLockDirectory(containerDirectory(engine, id), LOCK_SH);
+  return lock === undefined && existsSync(containerDirectory(engine, id));
 }
 
 /**

@@ -1,7 +1,8 @@
 import { afterAll, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { call } from "@bantubox/ffi";
 import { findContainer, readSpec, writeRow } from "./container.ts";
 import { openDatabase } from "./database.ts";
 import { containerDirectory } from "./engine.ts";
@@ -9,6 +10,8 @@ import { nameOf } from "./names.ts";
 import { allRowless, recordPath } from "./rowless.ts";
 import { readStatus } from "./status.ts";
 
+const LOCK_SH = 1;
+const LOCK_EX = 2;
 const root = mkdtempSync(join(tmpdir(), "bb-status-"));
 const engine = { root, runRoot: join(root, "run"), database: openDatabase(join(root, "db.sqlite")) };
 const id = "0123456789abcdef".repeat(4);
@@ -30,6 +33,19 @@ test("an exit record that is torn tells no status", () => {
     writeRecord("exit", text);
     expect(readStatus(engine, container)).toMatchObject({ state: "exited", exitCode: 255 });
   }
+});
+
+test("who only looks at a container is not taken for who starts it", () => {
+  rmSync(join(containerDirectory(engine, id), "exit"));
+  const directory = openSync(containerDirectory(engine, id), "r");
+  for (const [kind, state] of [
+    [LOCK_SH, "exited"],
+    [LOCK_EX, "created"],
+  ] as const) {
+    call("flock", undefined, directory, kind);
+    expect(readStatus(engine, container).state).toBe(state);
+  }
+  closeSync(directory);
 });
 
 test.each(["", "null", "{}", "[1]", '{"id":"../../etc"}', "\0"])("a container's record that is %j is none", (text) => {

@@ -1,8 +1,8 @@
-import { existsSync, isErrno, nodeFs, readIfThere } from "@bantubox/ffi";
+import { isErrno, nodeFs, readIfThere } from "@bantubox/ffi";
 import { isAlive, parseStat } from "../../runtime/process-stat.ts";
 import { RECORD } from "../../runtime/records.ts";
 import { containerDirectory, type Engine, runDirectory } from "./engine.ts";
-import { tryLock } from "./lock.ts";
+import { isLocked } from "./lock.ts";
 
 /** What a container is, as the kernel and the records have it. */
 export type Status =
@@ -72,11 +72,6 @@ function readByNode(path: string): string | undefined {
     if (isErrno(error, "ENOENT", "ENOTDIR")) return undefined;
     throw error;
   }
-}
-
-function isLocked(engine: Engine, id: string): boolean {
-  using lock = tryLock(engine, id);
-  return lock === undefined && existsSync(containerDirectory(engine, id));
 }
 
 /** The exit record: `<wait status> <ns since the epoch>`, then the memory group's events. One that a power cut has torn tells nothing. */
