@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
-import { busyboxRoot, newStore, run, type Store, until } from "./harness.ts";
+import { existsSync } from "node:fs";
+import { busyboxRoot, missing, newStore, run, type Store, until } from "./harness.ts";
 
 const image = await busyboxRoot();
 
@@ -182,3 +183,17 @@ test("exec while the container ends never hangs, and says what it was", async ()
     }
   }
 }, 180_000);
+
+test.skipIf(missing("cgroup v2 is not all there is", !existsSync("/sys/fs/cgroup/cgroup.controllers")))(
+  "a container that hands its controllers on to groups of its own can be joined, before and after that",
+  async () => {
+    await using store = await newStore();
+    await newBox(store, "--privileged");
+    const where = ["exec", "box", "cat", "/proc/self/cgroup"];
+    expect(await store.ok(where)).toBe("0::/");
+    const hand = "mkdir /sys/fs/cgroup/own && echo 1 > /sys/fs/cgroup/own/cgroup.procs";
+    const on = "echo $$ > /sys/fs/cgroup/own/cgroup.procs && echo +pids > /sys/fs/cgroup/cgroup.subtree_control";
+    await store.ok(["exec", "box", "sh", "-c", `${hand} && ${on}`]);
+    expect(await store.ok(where)).toBe("0::/own");
+  },
+);

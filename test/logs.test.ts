@@ -113,20 +113,15 @@ test("-f shows what comes until the container ends", async () => {
 
 test("-f of a container that removes itself ends with it", async () => {
   await using store = await newStore();
-  await store.ok([
-    "run",
-    "-d",
-    "--rm",
-    "--name",
-    "gone",
-    "--network",
-    "none",
-    image,
-    "sh",
-    "-c",
-    "echo here; sleep 0.3; echo there",
-  ]);
-  expect(await store.ok(["logs", "-f", "gone"])).toBe("here\nthere");
+  const script = "echo here; while [ ! -e /tmp/go ]; do sleep 0.02; done; echo there";
+  await store.ok(["run", "-d", "--rm", "--name", "gone", "--network", "none", image, "sh", "-c", script]);
+  const child = Bun.spawn([...store.command, "logs", "-f", "gone"], { stdout: "pipe" });
+  const reader = child.stdout.getReader();
+  expect(new TextDecoder().decode((await reader.read()).value)).toBe("here\n");
+  await store.ok(["exec", "gone", "touch", "/tmp/go"]);
+  expect(new TextDecoder().decode((await reader.read()).value)).toBe("there\n");
+  expect((await reader.read()).done).toBe(true);
+  expect(await child.exited).toBe(0);
 });
 
 test("the log is bounded, and who follows it loses and repeats nothing of what is kept", async () => {

@@ -1,5 +1,6 @@
 export { applyCgroup, removeCgroup, updateCgroup } from "./apply.ts";
 export type { DeviceRule } from "./devices.ts";
+export { execGroups } from "./exec-groups.ts";
 export type { Write } from "./file.ts";
 export { freezeCgroup, freezerFiles, isFrozen, thawCgroup } from "./freeze.ts";
 export {

@@ -1,9 +1,9 @@
+import { execGroups } from "@bantubox/cgroup";
 import type { FilteredContainer, Process, Spec, User } from "@bantubox/core/runtime";
 import { BoxError } from "@bantubox/ffi";
 import type { Values } from "./arguments.ts";
 import { cgroupHost } from "./cgroup-host.ts";
 import type { Saved } from "./container.ts";
-import { execGroups } from "./exec-groups.ts";
 import { explainWith } from "./explain-command.ts";
 import { absolute, type Globals } from "./globals.ts";
 import type { Preserved } from "./preserve.ts";

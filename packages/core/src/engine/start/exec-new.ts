@@ -1,4 +1,4 @@
-import { detectCgroups, freezerFiles, isFrozen, planCgroup } from "@bantubox/cgroup";
+import { detectCgroups, execGroups, freezerFiles, isFrozen } from "@bantubox/cgroup";
 import { BoxError, type Fd } from "@bantubox/ffi";
 import { becomePlan, PASSED_FD, passAs } from "../../runtime/become.ts";
 import { compileExec, type ExecContext } from "../../runtime/compile-exec.ts";
@@ -28,7 +28,8 @@ export async function execNew(
   const { container, spec, context, pidfd, freezers } = await prepare(engine, idOrName, options, true);
   const failed = explainCommand(engine, container, "exec");
   const plan = compileExec({ ...context, spec, pidfd: PASSED_FD, failed });
-  const isNamed = key !== undefined && keepExec(engine, idOrName, container, key, { freezers }, plan);
+  const isNamed =
+    key !== undefined && !mayMakeGroups(spec) && keepExec(engine, idOrName, container, key, { freezers }, plan);
   if (isNamed && findContainer(engine, idOrName)?.id !== container.id) forgetNames(engine);
   passAs(pidfd, PASSED_FD);
   return await becomePlan(plan);
@@ -66,7 +67,7 @@ async function prepare(engine: Engine, idOrName: string, options: ExecOptions, a
     const { tty = false, interactive = false, detachKeys } = options;
     const context = {
       process,
-      cgroup: planCgroup(host, group, {}),
+      cgroup: execGroups(host, group, pid),
       stdio: { tty, interactive, attach, forward: attach && interactive },
       // The filter follows the capabilities, so a privileged process has its own.
       filter: options.privileged ? undefined : await compileFilter(spec),
@@ -77,6 +78,11 @@ async function prepare(engine: Engine, idOrName: string, options: ExecOptions, a
     pidfd.close();
     throw error;
   }
+}
+
+/** Whether the container can have groups of its own, and with v2 another exec then another place. */
+function mayMakeGroups({ mounts }: Spec): boolean {
+  return mounts.some(({ type, options = [] }) => type === "cgroup" && !options.includes("ro"));
 }
 
 /** The container's own process with what the user wants otherwise. */

@@ -1,5 +1,6 @@
-import type { CgroupHost, CgroupPlan, Hierarchy } from "@bantubox/cgroup";
 import { BoxError, existsSync, readIfThere } from "@bantubox/ffi";
+import type { CgroupHost, Hierarchy } from "./hierarchy.ts";
+import type { CgroupPlan } from "./plan.ts";
 
 /**
  * The groups that another process of a container joins: the container's, or one below it.
