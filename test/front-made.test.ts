@@ -275,6 +275,22 @@ describe.skipIf(cannotTrace)("the front of bb-oci", () => {
     await same("stopped");
   });
 
+  test("is not in the way of who makes the container, nor is Bun", async () => {
+    await using runtime = newRuntime();
+    const [id, bundle] = [runtime.id(), await runtime.bundle(["true"])];
+    const trace = join(runtime.directory, "trace");
+    const strace = ["strace", "-qq", "-o", trace, "-e", "trace=flock", "-e", "inject=flock:delay_enter=500ms"];
+    const create = Bun.spawn([...strace, BB_OCI, `--root=${runtime.root}`, "create", "--bundle", bundle, id], {
+      stdio: ["ignore", "ignore", "ignore"],
+    });
+    await until("its directory", () => existsSync(join(runtime.root, id)));
+    // As `state` does it, for longer.
+    const look = Bun.spawn(["flock", "--shared", join(runtime.root, id), "sleep", "1"]);
+    expect(await create.exited).toBe(0);
+    expect(await look.exited).toBe(0);
+    expect(await runtime.status(id)).toBe("created");
+  });
+
   test("leaves alone another one of the same ID that came meanwhile", async () => {
     await using runtime = newRuntime();
     const { id, bundle } = await created(runtime, ["sleep", "1000"]);

@@ -168,7 +168,7 @@ function isLocked(container: Container): boolean {
 }
 
 /** The container's lock, held by whoever makes, starts or deletes it. Undefined when somebody else has it, or it is gone. */
-export function tryLock({ directory }: Pick<Container, "directory">, kind = LOCK_EX): Fd | undefined {
+function tryLock({ directory }: Pick<Container, "directory">, kind = LOCK_EX): Fd | undefined {
   const raw = attempt("openat", AT.FDCWD, cstr(directory), O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC);
   if (raw < 0) return undefined;
   const fd = new Fd(raw);
@@ -183,7 +183,7 @@ export function tryLock({ directory }: Pick<Container, "directory">, kind = LOCK
 const LOCK_PATIENCE_MS = 10_000;
 
 /** As `tryLock`, after whoever has it. @throws {BoxError} `container-busy` */
-export function waitLock(container: Container): Fd | undefined {
+export function waitLock(container: Pick<Container, "id" | "directory">): Fd | undefined {
   const deadline = performance.now() + LOCK_PATIENCE_MS;
   for (let pauseMs = 1; ; pauseMs = Math.min(pauseMs * 2, 50)) {
     const lock = tryLock(container);

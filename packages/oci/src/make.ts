@@ -16,7 +16,7 @@ import {
 } from "@bantubox/ffi";
 import { releaseCode } from "@bantubox/ffi/code-pages";
 import { cgroupHost } from "./cgroup-host.ts";
-import { checkId, saveContainer, tryLock } from "./container.ts";
+import { CONFIG, checkId, directoryOf, saveContainer, waitLock } from "./container.ts";
 import { absolute, type Globals } from "./globals.ts";
 import { debugPlan, log } from "./log.ts";
 import { makeNotifyDirectory, openNotify, waiterOf } from "./notify.ts";
@@ -88,7 +88,7 @@ export async function makeContainer(globals: Globals, options: MakeOptions): Pro
   releaseCode();
   const line = recording === undefined ? undefined : await lineOf(made);
 
-  using lock = makeDirectory(globals, made.directory);
+  using lock = makeDirectory(globals, options.id);
   try {
     saveContainer(made.directory, { saved: made.saved, config: text, line });
     if (made.notify !== undefined) openNotifyFor(globals, options, made.directory, made.notify);
@@ -137,14 +137,27 @@ export function checkSystemd({ values }: Globals): void {
 }
 
 /** Makes the container's directory and takes its lock: from now on the ID is taken. */
-export function makeDirectory(globals: Globals, directory: string): Fd {
+export function makeDirectory(globals: Globals, id: string): Fd {
+  const directory = directoryOf(globals, id);
   mkdirSync(globals.root, { mode: 0o711, recursive: true });
   const result = attempt("mkdirat", AT.FDCWD, cstr(directory), 0o711);
-  if (result === -ERRNO.EEXIST) throw new BoxError("id-taken", "container with given ID already exists");
+  if (result === -ERRNO.EEXIST) throw idTaken();
   if (result < 0) throw new SysError("mkdir", -result, `"${directory}"`);
-  const lock = tryLock({ directory });
-  if (lock === undefined) throw new BoxError("container-busy", "Cannot make the container: another command removes it");
+  // Others may already look at it.
+  const lock = waitLock({ id, directory });
+  if (lock === undefined) {
+    throw new BoxError("container-busy", "Cannot make the container: another command has removed it");
+  }
+  // Removed meanwhile, and made anew by somebody else.
+  if (existsSync(`${directory}/${CONFIG}`)) {
+    lock.close();
+    throw idTaken();
+  }
   return lock;
+}
+
+function idTaken(): BoxError {
+  return new BoxError("id-taken", "container with given ID already exists");
 }
 
 /** A file in memory for what hooks print. It is passed on to whoever explains a failure. */

@@ -100,7 +100,7 @@ export async function restoreContainer(globals: Globals, options: RestoreOptions
   checkCgroup(globals, cgroup.path);
   debugPlan(globals, "make", plan);
 
-  using lock = makeDirectory(globals, directory);
+  using lock = makeDirectory(globals, id);
   try {
     const saved = savedOf(spec, { id, bundle, cgroup: cgroup.path, ...(scope && { unit: scope.unit }) });
     saveContainer(directory, { saved, config: text, line: undefined });
