@@ -6,7 +6,8 @@
  * remove.ts, commands/), and comes back when something is: Bun then begins from
  * what is there, and has the words for what goes wrong. What a container is made
  * of stands in the `line` of its directory (line.h, LINE_MADE), which is there
- * only when nothing but this has to be done: no hooks, a PID namespace of its own.
+ * only when nothing but this has to be done: no hooks after `create`, nobody who
+ * waits to hear that it is ready, no unit of systemd's, a PID namespace of its own.
  */
 #ifndef BB_MADE_H
 #define BB_MADE_H
