@@ -1,10 +1,10 @@
-import { closeSync, existsSync, fstatSync, openSync, readSync, statSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
 import { isErrno } from "@bantubox/ffi";
 import { RECORD } from "../../runtime/records.ts";
 import { LOG } from "../create/defaults.ts";
 import { getContainer } from "../state/container.ts";
 import { containerDirectory, type Engine } from "../state/engine.ts";
-import { tryLock } from "../state/lock.ts";
+import { isLocked } from "../state/lock.ts";
 import { parseLogRecord } from "./log-record.ts";
 
 export interface LogOptions {
@@ -158,9 +158,7 @@ function openIfThere(path: string): number | undefined {
 
 /** The monitor keeps the container's lock as long as it may still write. */
 function hasEnded(engine: Engine, id: string): boolean {
-  if (!existsSync(containerDirectory(engine, id))) return true;
-  using lock = tryLock(engine, id);
-  return lock !== undefined;
+  return !isLocked(engine, id);
 }
 
 /** Reads whole records of a file that may still grow. */

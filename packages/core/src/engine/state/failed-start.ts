@@ -1,8 +1,8 @@
-import { BoxError, nodeFs } from "@bantubox/ffi";
+import { BoxError, existsSync, type Fd, nodeFs } from "@bantubox/ffi";
 import { RECORD } from "../../runtime/records.ts";
 import { type Container, findContainer } from "./container.ts";
 import { containerDirectory, type Engine } from "./engine.ts";
-import { tryLock } from "./lock.ts";
+import { isLocked, tryLock } from "./lock.ts";
 
 /** As Docker has them, for a container whose command never ran. */
 const STATUSES: Readonly<Record<string, number>> = { "command-not-found": 127, "command-not-executable": 126 };
@@ -15,10 +15,18 @@ const OTHER_STATUS = 128;
  * @param isFirst It had never been started before.
  */
 export function recordFailure(engine: Engine, id: string, isFirst: boolean, error: unknown): void {
-  // Whoever has it by now starts it again, or removes it.
-  using lock = tryLock(engine, id);
+  using lock = lockUnlessTaken(engine, id);
   const container = lock && findContainer(engine, id);
   if (container !== undefined) writeFailure(engine, container, isFirst, error);
+}
+
+/** Undefined when somebody has it: who starts it again, or removes it. Who only looks at it is waited for. */
+function lockUnlessTaken(engine: Engine, id: string): Fd | undefined {
+  for (;;) {
+    const lock = tryLock(engine, id);
+    if (lock !== undefined || isLocked(engine, id) || !existsSync(containerDirectory(engine, id))) return lock;
+    Bun.sleepSync(1);
+  }
 }
 
 /** As `recordFailure`, for who holds the container's lock. */

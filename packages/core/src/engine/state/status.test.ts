@@ -6,6 +6,7 @@ import { call } from "@bantubox/ffi";
 import { findContainer, readSpec, writeRow } from "./container.ts";
 import { openDatabase } from "./database.ts";
 import { containerDirectory } from "./engine.ts";
+import { recordFailure } from "./failed-start.ts";
 import { nameOf } from "./names.ts";
 import { allRowless, recordPath } from "./rowless.ts";
 import { readStatus } from "./status.ts";
@@ -46,6 +47,20 @@ test("who only looks at a container is not taken for who starts it", () => {
     expect(readStatus(engine, container).state).toBe(state);
   }
   closeSync(directory);
+});
+
+test("how a start failed is written down although somebody looks at the container", async () => {
+  const directory = containerDirectory(engine, "f".repeat(64));
+  mkdirSync(directory);
+  const stays = { ...container, id: "f".repeat(64), name: "stays", autoRemove: false };
+  writeRow(engine, stays, "");
+  const look = Bun.spawn(["flock", "--shared", directory, "sh", "-c", "echo; sleep 0.2"], { stdout: "pipe" });
+  await look.stdout.getReader().read();
+  recordFailure(engine, stays.id, false, new Error("it failed"));
+  expect(readStatus(engine, stays)).toMatchObject({ state: "exited", exitCode: 128 });
+  await look.exited;
+  rmSync(directory, { recursive: true });
+  engine.database.query("DELETE FROM container WHERE id = ?").run(stays.id);
 });
 
 test.each(["", "null", "{}", "[1]", '{"id":"../../etc"}', "\0"])("a container's record that is %j is none", (text) => {

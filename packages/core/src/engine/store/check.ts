@@ -3,7 +3,7 @@ import { type CheckOptions, checkImages, findImage, type Problem } from "@bantub
 import type { RootFs } from "../../runtime/rootfs.ts";
 import { allContainers, type Container, containersOf, readSpec } from "../state/container.ts";
 import { containerDirectory, type Engine } from "../state/engine.ts";
-import { tryLock } from "../state/lock.ts";
+import { isLocked } from "../state/lock.ts";
 import { readStatus } from "../state/status.ts";
 import { removeCompletely, sweepAll } from "../state/sweep.ts";
 
@@ -35,11 +35,7 @@ function leftoverContainers(engine: Engine): string[] {
   const known = new Set(allContainers(engine).map(({ id }) => id));
   return nodeFs()
     .readdirSync(`${engine.root}/containers`)
-    .filter((name) => {
-      if (known.has(name)) return false;
-      using lock = tryLock(engine, name);
-      return lock !== undefined;
-    });
+    .filter((name) => !known.has(name) && !isLocked(engine, name));
 }
 
 function leftover(id: string, { repair = false }: SystemCheckOptions): Problem {
