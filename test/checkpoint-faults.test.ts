@@ -97,6 +97,17 @@ describe("a CRIU that fails half way", () => {
     expect(existsSync(join(directory, "checkpoint/checkpoint.json"))).toBe(true);
   });
 
+  test("gone, while what it has made still has its socket: nobody waits for that", async () => {
+    await using store = await newStore();
+    await startBox(store, image);
+    await store.ok(["checkpoint", "-R", "--criu", criuThatDumps(store.root, DONE), "box"]);
+    await store.ok(["stop", "-t", "0", "box"]);
+    const criu = criuThat(store.root, "sleep 60 & exit 7");
+    const failed = await store.bb(["restore", "--criu", criu, "box"], { timeoutMs: 30_000 });
+    expect(failed.stderr).toContain("CRIU could not: it ended without a word");
+    expect(await status(store)).toBe("exited");
+  });
+
   test("bb-oci: files beside the images that are not a checkpoint's are an error", async () => {
     await using runtime = newRuntime();
     const bundle = await runtime.bundle(["sleep", "1000"]);

@@ -274,6 +274,51 @@ describe.skipIf(cannot)("checkpoint and restore", () => {
     await store.ok(["rm", "-f", "box"]);
   }, 400_000);
 
+  test("bb: a restore of which somebody is killed half way leaves nothing that runs, and can be had again", async () => {
+    await using store = await newStore();
+    const id = await store.ok(["run", "-d", "--name", "box", ...QUIET, image, "sh", "-c", COUNTER]);
+    await store.ok(["checkpoint", "box"], PATIENCE);
+    const processes = (): number[] => {
+      const path = `/sys/fs/cgroup/bantubox/${id}/cgroup.procs`;
+      const text = existsSync(path) ? readFileSync(path, "utf8") : "";
+      return text.split("\n").filter(Boolean).map(Number);
+    };
+    for (const victim of ["CRIU", "stage", "monitor"]) {
+      const restore = Bun.spawn([...store.command, "restore", "--keep", "box"], { stdout: "ignore", stderr: "pipe" });
+      // CRIU, and what it is restoring.
+      await until(`what ${victim} restores is there`, () => processes().length > 1, 60_000);
+      const [criu = 0] = processes();
+      const stage = parentOf(criu);
+      process.kill({ CRIU: criu, stage, monitor: parentOf(stage) }[victim] ?? 0, "SIGKILL");
+      expect(await restore.exited).not.toBe(0);
+      if (victim === "CRIU")
+        expect(await new Response(restore.stderr).text()).toContain("Cannot restore: CRIU could not");
+      await until(`nothing runs without ${victim}`, () => processes().length === 0, 30_000);
+      expect(await status(store, "box")).toBe("exited");
+    }
+    await store.ok(["restore", "box"], PATIENCE);
+    expect(await status(store, "box")).toBe("running");
+  }, 400_000);
+
+  test("bb-oci: a hook that fails takes along what is restored by then", async () => {
+    await using runtime = newRuntime();
+    const bundle = await runtime.bundle(["sleep", "1000"]);
+    const [id, images] = [runtime.id(), join(runtime.directory, "images")];
+    await quietly(runtime, ["run", "--detach", "--bundle", bundle, id]);
+    await runtime.ok(["checkpoint", "--image-path", images, id], PATIENCE);
+    const path = join(bundle, "config.json");
+    const config = JSON.parse(readFileSync(path, "utf8")) as { linux: { cgroupsPath?: string }; hooks?: unknown };
+    const seen = join(runtime.directory, "seen");
+    const hook = { path: "/bin/sh", args: ["sh", "-c", `cat >${seen}; exit 1`] };
+    writeFileSync(path, JSON.stringify({ ...config, hooks: { createRuntime: [hook] } }));
+    const restore = ["restore", "--detach", "--bundle", bundle, "--image-path", images, id];
+    await expect(quietly(runtime, restore)).rejects.toThrow("error running hook");
+    await until("the hook has run", () => existsSync(seen) && readFileSync(seen, "utf8").endsWith("}"), 60_000);
+    const { pid } = JSON.parse(readFileSync(seen, "utf8")) as { pid: number };
+    expect(pid).toBeGreaterThan(0);
+    await until("the restored process is gone", () => !existsSync(`/proc/${pid}`), 30_000);
+  }, 300_000);
+
   test("bb-oci: files of a bind mount, pipes and a pid file come back; delete leaves nothing", async () => {
     await using runtime = newRuntime();
     const shared = join(runtime.directory, "shared");

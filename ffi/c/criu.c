@@ -9,6 +9,9 @@
 #include "control.h"
 #include "sys.h"
 
+#include <linux/fcntl.h>
+#include <linux/poll.h>
+
 /* enum criu_req_type */
 #define CRIU_RESTORE 2
 #define CRIU_NOTIFY 6
@@ -83,8 +86,42 @@ static struct response parse(struct bytes message)
 	return response;
 }
 
+/*
+ * Waits for a message. Returns 0 when CRIU has ended without one: what it has restored so far has
+ * the socket's other end, too, and nobody hears of it there.
+ */
+static long wait_message(int socket, int criu)
+{
+	struct pollfd fds[2] = {{.fd = socket, .events = POLLIN}, {.fd = criu, .events = POLLIN}};
+	long n;
+
+	do
+		n = SYS_5(__NR_ppoll, fds, 2, 0, 0, 0);
+	while (n == -EINTR);
+	return n < 0 ? n : fds[0].revents != 0;
+}
+
+/* What CRIU has left behind: the container's first process is a child of ours, and takes its namespace along. */
+static void kill_children(void)
+{
+	char text[512];
+	long fd = SYS_4(__NR_openat, AT_FDCWD, "/proc/thread-self/children", O_RDONLY | O_CLOEXEC, 0);
+	long n = fd < 0 ? fd : SYS_3(__NR_read, fd, text, sizeof(text)), pid = 0;
+
+	for (long i = 0; i < n; i++)
+		if (text[i] >= '0' && text[i] <= '9') {
+			pid = pid * 10 + (text[i] - '0');
+		} else {
+			if (pid > 0)
+				SYS_2(__NR_kill, pid, SIGKILL);
+			pid = 0;
+		}
+	if (fd >= 0)
+		sys_close((int)fd);
+}
+
 /* One message, and the descriptor that came with it, or -1. */
-static long receive(int socket, void *to, size_t size, int *fd)
+static long receive(int socket, int criu, void *to, size_t size, int *fd)
 {
 	struct span span = {to, size};
 	struct {
@@ -95,8 +132,11 @@ static long receive(int socket, void *to, size_t size, int *fd)
 					.span_count = 1,
 					.control = &control,
 					.control_length = sizeof(control)};
-	long n;
+	long n = wait_message(socket, criu);
 
+	*fd = -1;
+	if (n <= 0)
+		return n;
 	do
 		n = SYS_3(__NR_recvmsg, socket, &header, MSG_CMSG_CLOEXEC);
 	while (n == -EINTR);
@@ -129,17 +169,25 @@ long talk_to_criu(const struct session *session, const uint64_t *a)
 	static const uint8_t done[] = {0x08, CRIU_NOTIFY, 0x18, 1};
 	const char *until = (const char *)(uintptr_t)a[3];
 	int socket = (int)a[0];
+	const uint8_t *request = (const uint8_t *)(uintptr_t)a[1];
+	uint32_t length = 0;
+	long error;
+
 	/* Without a request it goes on after the notification that was waited for. */
-	long error = a[2] ? answer(socket, (const void *)(uintptr_t)a[1], a[2]) : answer(socket, done, sizeof(done));
+	if (request)
+		memcpy(&length, request, sizeof(length));
+	error = request ? answer(socket, request + sizeof(length), length) : answer(socket, done, sizeof(done));
 
 	while (!error) {
 		uint8_t text[4096];
 		struct response response;
 		int fd;
-		long n = receive(socket, text, sizeof(text), &fd);
+		long n = receive(socket, (int)a[2], text, sizeof(text), &fd);
 
-		if (n <= 0)
+		if (n <= 0) {
+			kill_children();
 			return n < 0 ? n : -EPIPE;
+		}
 		response = parse((struct bytes){text, text + n});
 		if (fd >= 0 && (error = hand_over(session, fd, (int)a[4])))
 			return error;

@@ -18,6 +18,10 @@
 #include <linux/time_types.h>
 #include <linux/wait.h>
 
+/* How long CRIU may take for it: five seconds. */
+#define CRIU_PAUSES 500
+#define CRIU_PAUSE_NS 10000000
+
 #define PF_FORKNOEXEC 0x40 /* include/linux/sched.h: forked, but has not executed anything yet */
 
 static const struct plan_monitor *options(const struct session *session)
@@ -166,6 +170,9 @@ struct failure monitor_start(struct session *session)
 		return failure;
 	session->control = pair[0];
 	session->monitor_control = pair[1];
+	/* Whose stage ends before CRIU has. */
+	if (options(session)->flags & MONITOR_RESTORED)
+		SYS_5(__NR_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	failure = carry_out(session, SECTION_PREPARE);
 	sys_close(pair[0]);
 	session->control = pair[1];
@@ -182,6 +189,16 @@ struct failure monitor_start(struct session *session)
 	return wait_started(session);
 }
 
+/* CRIU takes back what it has restored once it hears that its stage has gone; until then its groups are not empty. */
+static void wait_criu(void)
+{
+	const struct __kernel_timespec pause = {0, CRIU_PAUSE_NS};
+	int status;
+
+	for (int i = 0; i < CRIU_PAUSES && SYS_4(__NR_wait4, -1, &status, WNOHANG | __WALL, 0) != -ECHILD; i++)
+		SYS_2(__NR_nanosleep, &pause, 0);
+}
+
 void monitor_undo(struct session *session)
 {
 	int status;
@@ -190,6 +207,11 @@ void monitor_undo(struct session *session)
 		SYS_4(__NR_pidfd_send_signal, child_pidfd(session), SIGKILL, 0, 0);
 		while (SYS_4(__NR_wait4, child_pid(session), &status, __WALL, 0) == -EINTR)
 			;
+	}
+	if (options(session)->flags & MONITOR_RESTORED) {
+		/* A stage that waits to be met hears that nobody comes. */
+		sys_close(session->control);
+		wait_criu();
 	}
 	carry_out(session, SECTION_UNDO);
 }

@@ -90,8 +90,9 @@ enum plan_builtin {
 	/* (uid, to, room): the home that /etc/passwd below the root has for this user, else "/", as a string */
 	BUILTIN_HOME,
 	/*
-	 * (socket, request, length or 0, script or 0, socket or -1): talks to CRIU's service until its notification of
-	 * that name, or its end; without a request goes on after the last one. A terminal goes to the second socket, or
+	 * (socket, request or 0, pidfd, script or 0, socket or -1): talks to CRIU's service, which that process is, until
+	 * its notification of that name, or its end; a request has its length before it, in 32 bits, and without one it
+	 * goes on after the last notification. A terminal goes to the second socket, or
 	 * to the monitor. The last argument, the path of CRIU's log, is for whoever explains a failure. Result: the pid.
 	 */
 	BUILTIN_CRIU,

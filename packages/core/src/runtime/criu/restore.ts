@@ -95,27 +95,21 @@ export function compileRestored(build: Build, context: RestoreContext): void {
   const log = `${context.checkpoint.work}/${LOG}`;
   const streams = compileService(build, context, server, inherited);
   const request = requestOf(context, root, [...streams, ...inherited.map(({ key, number }) => [key, number] as const)]);
-  let talk: readonly [ReturnType<typeof plan.bytes> | null, number] = [plan.bytes(request), request.length];
+  let talk: ReturnType<typeof plan.bytes> | null = plan.bytes(withLength(request));
   const isEmptyNetwork = !context.makesNetwork && isNew(context.spec.linux, "network");
   if (context.withNamespaces !== undefined || isEmptyNetwork) {
-    steps
-      .builtin("criu", socket, ...talk, "setup-namespaces", console, log)
-      .into(child)
-      .tag(TAG.CRIU);
-    talk = [null, 0];
+    steps.builtin("criu", socket, talk, service.next(), "setup-namespaces", console, log).into(child).tag(TAG.CRIU);
+    talk = null;
     context.withNamespaces?.(steps, child);
     if (isEmptyNetwork) raiseLoopback(build, child);
   }
-  steps
-    .builtin("criu", socket, ...talk, "post-restore", console, log)
-    .into(child)
-    .tag(TAG.CRIU);
+  steps.builtin("criu", socket, talk, service.next(), "post-restore", console, log).into(child).tag(TAG.CRIU);
   // Everything is restored, and stands still until it is on record.
   steps.sys("pidfd_open", child, 0).into(child.next()).tag(TAG.CRIU);
   if (context.spec.root.readonly === true && isNew(context.spec.linux, "mount")) protectRoot(build, child.next());
   steps.builtin("sendChild", child, child.next()).tag(TAG.CRIU);
   steps.builtin("meet").tag(TAG.CRIU);
-  steps.builtin("criu", socket, null, 0, null, console, log).tag(TAG.CRIU);
+  steps.builtin("criu", socket, null, service.next(), null, console, log).tag(TAG.CRIU);
   steps.builtin("meet").tag(TAG.CRIU);
   steps.sys("close", socket);
   // It clears up behind itself.
@@ -147,6 +141,14 @@ function protectRoot({ plan }: Build, process: Reg): void {
   steps.sys("setns", process, CLONE.NEWNS).tag(TAG.ROOTFS);
   const attributes = mountAttributes(plan, MOUNT_ATTR.RDONLY);
   steps.sys("mount_setattr", AT.FDCWD, "/", 0, attributes, 32).tag(TAG.ROOTFS);
+}
+
+/** As the builtin has it: 32 bits before it. */
+function withLength(request: Uint8Array): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(4 + request.length);
+  new DataView(bytes.buffer).setUint32(0, request.length, true);
+  bytes.set(request, 4);
+  return bytes;
 }
 
 function openAs(steps: Steps, { scratch }: Build, path: string, number: number): void {
@@ -268,8 +270,8 @@ function compileService(
   server: Reg,
   namespaces: readonly Inherited[],
 ): (readonly [string, number])[] {
+  // It is not killed with the stage: what it has restored by then is its own to take back.
   const steps = plan.inner;
-  steps.sys("prctl", PR.SET_PDEATHSIG, SIGNALS.KILL, 0, 0, 0);
   joinV1(steps, cgroup);
   const ends = streams.kind === "pipes" ? streams.pipes : undefined;
   const sources = [ends?.stdin?.[0], ends?.stdout?.[0], ends?.stderr?.[0]];
