@@ -42,6 +42,7 @@ test.each([
   [":cri:abc", "system.slice/cri-abc.scope"],
   ["-.slice::abc", "abc.scope"],
   ["machine.slice:x:own.slice", "machine.slice/own.slice"],
+  ["_a-b.slice:_x:abc", "__a.slice/__a-b.slice/__x-abc.scope"],
   ["", "system.slice/runtime-id.scope"],
 ])("groupPath() with systemd takes %p for %p", (text, path) => {
   expect(groupPath(text, "id", true)).toBe(path);

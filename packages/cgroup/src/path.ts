@@ -78,9 +78,14 @@ export function systemdGroup(
   }
   const unit = name.endsWith(".slice") ? name : `${prefix === "" ? "" : `${prefix}-`}${name}.scope`;
   const parent = slice === "" ? "system.slice" : slice;
-  const path = [...sliceParts(parent), unit].join("/");
+  const path = [...sliceParts(parent), unit].map(groupOfUnit).join("/");
   pathParts(path);
   return { unit, slice: parent, path };
+}
+
+/** systemd's name for the directory of a unit's group: what begins with `_` gets another one. */
+export function groupOfUnit(unit: string): string {
+  return unit.startsWith("_") ? `_${unit}` : unit;
 }
 
 /** `a-b.slice` → `a.slice/a-b.slice`; the root slice is the top itself. */

@@ -1,4 +1,5 @@
 import { BoxError, readIfThere } from "@bantubox/ffi";
+import { groupOfUnit } from "../path.ts";
 import type { LinuxResources } from "../resources.ts";
 import { callManager, propertyWords } from "./bus.ts";
 import { annotatedProperties, deviceProperties, flag, limitProperties, text, type UnitProperty } from "./properties.ts";
@@ -83,5 +84,5 @@ export function stopScope(unit: string): void {
 function isInside(unit: string, pid: number): boolean {
   const groups = readIfThere(`/proc/${pid}/cgroup`);
   if (groups === undefined) throw new BoxError("systemd-failed", `Cannot start "${unit}": its first process has ended`);
-  return groups.split("\n").some((line) => /^\d+:(name=systemd)?:/.test(line) && line.endsWith(`/${unit}`));
+  return groups.split("\n").some((line) => /^\d+:(name=systemd)?:/.test(line) && line.endsWith(`/${groupOfUnit(unit)}`));
 }
