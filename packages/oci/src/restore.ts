@@ -7,6 +7,7 @@ import {
   criuEnvironment,
   type ExternalMount,
   findCriu,
+  keepsNoNewPrivileges,
   sourceOf,
 } from "@bantubox/core/runtime/criu";
 import { BoxError, existsSync, mkdirSync, nodeFs, readIfThere } from "@bantubox/ffi";
@@ -72,7 +73,10 @@ export async function restoreContainer(globals: Globals, options: RestoreOptions
   const scope = isGiven
     ? { ...planScope(systemdGroup(cgroupsPath, id), { id, resources, annotations }), seed: SEED_FD }
     : undefined;
-  const checkpoint = checkpointOf(options, spec, findCriu(globals.values.criu, `restore "${id}"`));
+  const criu = findCriu(globals.values.criu, `restore "${id}"`);
+  if (spec.process.noNewPrivileges === true && !keepsNoNewPrivileges(criu))
+    log(globals, "warning", `noNewPrivileges is lost: CRIU ${criu.version} does not know it, 3.19 does`);
+  const checkpoint = checkpointOf(options, spec, criu);
   const plan = compileOciRestore({
     id,
     mode,

@@ -84,5 +84,7 @@ export function stopScope(unit: string): void {
 function isInside(unit: string, pid: number): boolean {
   const groups = readIfThere(`/proc/${pid}/cgroup`);
   if (groups === undefined) throw new BoxError("systemd-failed", `Cannot start "${unit}": its first process has ended`);
-  return groups.split("\n").some((line) => /^\d+:(name=systemd)?:/.test(line) && line.endsWith(`/${groupOfUnit(unit)}`));
+  return groups
+    .split("\n")
+    .some((line) => /^\d+:(name=systemd)?:/.test(line) && line.endsWith(`/${groupOfUnit(unit)}`));
 }

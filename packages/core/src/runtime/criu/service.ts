@@ -52,6 +52,8 @@ async function askService(criu: Criu, { type, options, group, log, what, onNotif
     cwd: "/",
     env: criuEnvironment(),
     stdio: ["ignore", "ignore", "ignore", server.raw],
+    // A Ctrl-C is for us: CRIU hears that we are gone, and takes everything back.
+    detached: true,
   });
   server.close();
   let problem: unknown;
