@@ -115,7 +115,7 @@ for (const [driver, isThere] of DRIVERS) {
         expect([what, namesIn(store, "layers"), namesIn(store, "blobs/sha256")]).toEqual([what, [], []]);
       };
       expect(await sweep({ store, prefix, command, calls, next })).toBeGreaterThanOrEqual(calls.length);
-    }, 600_000);
+    }, 3_600_000);
 
     test("over rmi: the image is there or it is not, and what it had is collected", async () => {
       const { prefix, store: making } = place();
@@ -136,7 +136,7 @@ for (const [driver, isThere] of DRIVERS) {
         expect([what, namesIn(store, "layers"), namesIn(store, "blobs/sha256")]).toEqual([what, [], []]);
       };
       expect(await sweep({ store, prefix, prepare, command: ["rmi", name], calls, next })).toBeGreaterThan(2);
-    }, 600_000);
+    }, 3_600_000);
 
     test("over load: the next one completes it", async () => {
       const { prefix, store: making } = place();
@@ -151,7 +151,7 @@ for (const [driver, isThere] of DRIVERS) {
       const calls = ["rename,renameat2", "syncfs", "pwrite64", ...own];
       expect(await sweep({ store, prefix, command, calls, next })).toBeGreaterThanOrEqual(calls.length);
       rmSync(archive);
-    }, 600_000);
+    }, 3_600_000);
 
     test("over init", async () => {
       const { prefix, store: making } = place();
@@ -165,7 +165,7 @@ for (const [driver, isThere] of DRIVERS) {
       };
       const calls = ["rename,renameat2", "syncfs", "pwrite64", "write"];
       expect(await sweep({ store, prefix, command, calls, next })).toBeGreaterThan(4);
-    }, 600_000);
+    }, 3_600_000);
   });
 }
 
@@ -202,7 +202,7 @@ describe.skipIf(!hasBtrfs || !hasStrace)("a sweep of kill -9 over a container of
     expect((await run([...prefix, "btrfs", "subvolume", "list", path])).stdout).not.toContain(
       store.root.split("/").at(-2),
     );
-  }, 600_000);
+  }, 3_600_000);
 });
 
 describe("a full disk", () => {
