@@ -1,11 +1,11 @@
-import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
-import { isErrno } from "@bantubox/ffi";
-import { RECORD } from "../../runtime/records.ts";
+import { closeSync, fstatSync, readSync, statSync } from "node:fs";
 import { LOG } from "../create/defaults.ts";
 import { getContainer } from "../state/container.ts";
 import { containerDirectory, type Engine } from "../state/engine.ts";
 import { isLocked } from "../state/lock.ts";
+import { logName, openIfThere } from "./log-files.ts";
 import { parseLogRecord } from "./log-record.ts";
+import { lastEntries } from "./log-tail.ts";
 
 export interface LogOptions {
   /** Go on until the container ends. */
@@ -35,6 +35,8 @@ export async function* readLogs(engine: Engine, idOrName: string, options: LogOp
   const { id } = getContainer(engine, idOrName);
   const directory = containerDirectory(engine, id);
   if (options.tail !== undefined && !options.follow) {
+    const isAnyTime = options.sinceMs === undefined && options.untilMs === undefined;
+    if (isAnyTime) return yield* lastEntries(directory, options.tail);
     yield* await lastOf(readFiles(engine, id, directory, options), options.tail, options);
     return;
   }
@@ -111,11 +113,6 @@ async function* readFiles(
   }
 }
 
-/** The k-th file's name: the 0th is written to, the others are older and older. */
-function logName(directory: string, k: number): string {
-  return `${directory}/${RECORD.log}${k === 0 ? "" : `.${k}`}`;
-}
-
 function inodeOf(path: string): number | undefined {
   return statSync(path, { throwIfNoEntry: false })?.ino;
 }
@@ -144,15 +141,6 @@ function openNext(directory: string, fd: number | undefined): number | undefined
     if (stands) return next;
     if (next !== undefined) closeSync(next);
     Bun.sleepSync(1);
-  }
-}
-
-function openIfThere(path: string): number | undefined {
-  try {
-    return openSync(path, "r");
-  } catch (error) {
-    if (isErrno(error, "ENOENT")) return undefined;
-    throw error;
   }
 }
 
