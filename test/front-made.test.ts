@@ -3,8 +3,9 @@
  * odd; what is, is said as Bun says it. `--root=DIR` is a way to name the root that the front leaves to Bun.
  */
 import { describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { probe } from "./compile.ts";
 import { missing, type Result, run, until } from "./harness.ts";
 import { BB_OCI, type Config, cgroupsOf, newRuntime, type Runtime, stopped } from "./oci-harness.ts";
 
@@ -98,6 +99,26 @@ describe.skipIf(cannotTrace)("the front of bb-oci", () => {
     await runtime.ok(["kill", id, "9"]);
     await stopped(runtime, id);
     await same("stopped");
+  });
+
+  test("kills and deletes whose first thread has ended, as Bun does, when no thread is left", async () => {
+    await using runtime = newRuntime();
+    const root = join(runtime.directory, "rootfs");
+    for (const name of ["proc", "dev", "sys"]) mkdirSync(join(root, name), { recursive: true });
+    copyFileSync(await probe("thread"), join(root, "thread"));
+    for (const ask of [(args: string[]) => traced(runtime, args), (args: string[]) => byBun(runtime, args)]) {
+      const { id } = await created(runtime, ["/thread"], (config) => {
+        config.root = { path: root, readonly: false };
+      });
+      await runtime.ok(["start", id]);
+      const { pid } = JSON.parse(await runtime.ok(["state", id]));
+      await until("its end", () => /^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, "utf8")));
+      expect(JSON.parse((await ask(["state", id])).stdout)).toMatchObject({ status: "running", pid });
+      expect((await ask(["delete", id])).code).toBe(1);
+      expect((await ask(["kill", id, "9"])).code).toBe(0);
+      await stopped(runtime, id);
+      expect((await ask(["delete", id])).code).toBe(0);
+    }
   });
 
   test("says when a container was made on any day", async () => {

@@ -201,8 +201,12 @@ static long environment_text(char *const *environment, const char *name, char *t
 	return (long)n;
 }
 
-/* Where the 22nd field of /proc/PID/stat begins: when the process started. `state` is its third. Returns 0 if there is none. */
-static size_t start_field(const char *text, size_t bytes, char *state)
+/* Fields of /proc/PID/stat. */
+#define STAT_THREADS 20
+#define STAT_START 22
+
+/* Where a field begins; `state` is the third. Returns 0 if there is none. */
+static size_t stat_field(const char *text, size_t bytes, int wanted, char *state)
 {
 	size_t at = bytes;
 
@@ -212,7 +216,7 @@ static size_t start_field(const char *text, size_t bytes, char *state)
 	if (at == 0 || at + 2 > bytes)
 		return 0;
 	*state = text[at + 1];
-	for (int field = 2; field < 22; field++) {
+	for (int field = 2; field < wanted; field++) {
 		while (at < bytes && text[at] != ' ')
 			at++;
 		if (at++ >= bytes)
@@ -228,6 +232,15 @@ static size_t digits_at(const char *text, size_t bytes)
 	while (n < bytes && text[n] >= '0' && text[n] <= '9')
 		n++;
 	return n;
+}
+
+/* A zombie has ended, unless it is only the first of threads that go on. */
+static int is_ended(const char *text, size_t bytes)
+{
+	char state = 0;
+	size_t at = stat_field(text, bytes, STAT_THREADS, &state);
+
+	return !at || state == 'X' || (state == 'Z' && digits_at(text + at, bytes - at) == 1 && text[at] <= '1');
 }
 
 /* Whether the kernel refuses none of these messages. */
@@ -313,7 +326,7 @@ int open_process(int directory, const char *path, char *text)
 	if (n <= 0)
 		return -1;
 	pid_digits = digits_at(text, (size_t)n);
-	at = start_field(text, (size_t)n, &state);
+	at = stat_field(text, (size_t)n, STAT_START, &state);
 	digits = at ? digits_at(text + at, (size_t)n - at) : 0;
 	if (!pid_digits || pid_digits > 9 || !digits || digits >= sizeof(ticks))
 		return -1;
@@ -327,8 +340,8 @@ int open_process(int directory, const char *path, char *text)
 		return fd == -ESRCH ? -ESRCH : -1;
 	/* Only now: before, the number could have become somebody else's in between. */
 	n = read_path(proc, text);
-	at = n > 0 ? start_field(text, (size_t)n, &state) : 0;
-	if (at && state != 'Z' && state != 'X' && digits_at(text + at, (size_t)n - at) == digits &&
+	at = n > 0 ? stat_field(text, (size_t)n, STAT_START, &state) : 0;
+	if (at && !is_ended(text, (size_t)n) && digits_at(text + at, (size_t)n - at) == digits &&
 	    memcmp(text + at, ticks, digits) == 0)
 		return (int)fd;
 	sys_close((int)fd);
