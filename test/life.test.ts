@@ -347,14 +347,6 @@ describe("wait", () => {
     await runDetached(store, ["--rm", "--name", "loud"], "sh", "-c", "head -c 50000000 /dev/zero; exit 8");
     expect(await store.bb(["wait", "loud"], { timeoutMs: 20_000 })).toEqual({ code: 0, stdout: "8\n", stderr: "" });
   });
-
-  test("a container that was never started is waited for", async () => {
-    await using store = await newStore();
-    await store.ok(["create", "--name", "later", ...QUIET, image, "sh", "-c", "exit 21"]);
-    const wait = store.ok(["wait", "later"]);
-    await store.ok(["start", "later"]);
-    expect(await wait).toBe("21");
-  });
 });
 
 describe("rm", () => {
