@@ -56,6 +56,11 @@ test.each<[string, unknown, string]>([
     Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" }),
     "ENOSPC: no space left on device, write",
   ],
+  [
+    "nor is a database that others keep",
+    Object.assign(new Error("database is locked"), { code: "SQLITE_BUSY_RECOVERY" }),
+    "Cannot use the database: other commands have kept it for a minute",
+  ],
 ])("describe(): %s", (_, error, expected) => expect(describeError(error).text).toBe(expected));
 
 test.each<[string, unknown, number, number]>([

@@ -51,21 +51,31 @@ export function describe(error: unknown): { text: string; hint: string | undefin
   const text = isErrno(error, "EACCES", "EPERM", "ENOSPC", "EROFS", "EMFILE", "ENFILE", "ENOMEM", "EDQUOT", "EIO")
     ? message
     : `Unexpected ${name}: ${message}`;
+  const hint = 'This should have been explained better: "bb --debug …" shows where it happened';
+  if (isSqlite(error, "SQLITE_BUSY")) {
+    return {
+      text: "Cannot use the database: other commands have kept it for a minute",
+      hint: "Try again when fewer of them run at once",
+    };
+  }
   return {
-    text: escapeText(isSqliteFull(error) ? "Cannot write the database: no space is left on the device" : text),
-    hint: spaceHint(error) ?? 'This should have been explained better: "bb --debug …" shows where it happened',
+    text: escapeText(
+      isSqlite(error, "SQLITE_FULL") ? "Cannot write the database: no space is left on the device" : text,
+    ),
+    hint: spaceHint(error) ?? hint,
   };
 }
 
 /** What to do when something is full. */
 function spaceHint(error: unknown): string | undefined {
   if (isErrno(error, "EDQUOT")) return "The quota of the file system is used up";
-  if (!isErrno(error, "ENOSPC") && !isSqliteFull(error)) return undefined;
+  if (!isErrno(error, "ENOSPC") && !isSqlite(error, "SQLITE_FULL")) return undefined;
   return 'No space is left on the device: "bb rm" and "bb rmi" free some; "bb storage info" shows how much there is';
 }
 
-function isSqliteFull(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === "SQLITE_FULL";
+/** @param code Extended ones begin with it: SQLITE_BUSY_SNAPSHOT. */
+function isSqlite(error: unknown, code: string): boolean {
+  return error instanceof Error && "code" in error && String(error.code).startsWith(code);
 }
 
 /**

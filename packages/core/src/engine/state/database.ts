@@ -7,7 +7,8 @@ import { tendReserve, withReserve } from "./reserve.ts";
 const VERSION = 2;
 /** The version of what lies below the mount of a store that has a file system of its own; see elsewhere.ts. */
 export const ELSEWHERE_VERSION = 0x6d6e74;
-const BUSY_TIMEOUT_MS = 10_000;
+/** With a hundred commands at once on a slow machine each has its turn late; SQLite itself asks every 100 ms. */
+const BUSY_TIMEOUT_MS = 60_000;
 
 /**
  * Opens the rows of everything that needs a name or an allocation: uniqueness is
