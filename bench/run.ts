@@ -88,6 +88,7 @@ function findRuntimes(root: string): Runtime[] {
   for (const name of ["runc", "crun"] as const) {
     const runtime = findRuntime(name, root, directory);
     if (runtime === undefined) missing.push(`${name} (not installed)`);
+    else if (Bun.spawnSync([...runtime.run("try")]).exitCode !== 0) missing.push(`${name} (it does not run here)`);
     else runtimes.push(runtime);
   }
   return runtimes;
