@@ -2,8 +2,8 @@ import { BoxError, existsSync, isErrno } from "@bantubox/ffi";
 import { listTree } from "./file.ts";
 import type { CgroupHost } from "./hierarchy.ts";
 import { groupDir } from "./path.ts";
-import { isFrozen as isFrozenV1, setFrozen as setFrozenV1 } from "./v1/freezer.ts";
-import { isFrozen as isFrozenV2, setFrozen as setFrozenV2 } from "./v2/freezer.ts";
+import { isAskedToFreeze as isAskedV1, isFrozen as isFrozenV1, setFrozen as setFrozenV1 } from "./v1/freezer.ts";
+import { isAskedToFreeze as isAskedV2, isFrozen as isFrozenV2, setFrozen as setFrozenV2 } from "./v2/freezer.ts";
 
 /** A process in the middle of an uninterruptible call freezes at its end; most take microseconds. */
 const DEADLINE_MS = 5000;
@@ -47,6 +47,11 @@ export function isFrozen(host: CgroupHost, path: string): boolean {
   return findFreezers(host, path).some((freezer) => freezer.isFrozen());
 }
 
+/** Whether somebody has frozen the group, or a group above it, and has not let it go on since. */
+export function isHeldFrozen(host: CgroupHost, path: string): boolean {
+  return findFreezers(host, path).some((freezer) => freezer.isAsked() || freezer.isFrozen());
+}
+
 /** The files that say whether the group is frozen: v1's freezer.state (not `THAWED`), v2's cgroup.events (`frozen 1`). */
 export function freezerFiles(host: CgroupHost, path: string): string[] {
   const v1 = groupDir(host, "freezer", path);
@@ -71,6 +76,7 @@ export function thawV1(host: CgroupHost, path: string): void {
 interface Freezer {
   set(frozen: boolean): void;
   isFrozen(): boolean;
+  isAsked(): boolean;
 }
 
 /** The freezers that a group has: on a hybrid host one of each hierarchy, and either may hold its processes. */
@@ -78,11 +84,19 @@ function findFreezers(host: CgroupHost, path: string): Freezer[] {
   const freezers: Freezer[] = [];
   const v2 = host.unified === undefined ? undefined : `${host.unified}/${path}`;
   if (v2 !== undefined && existsSync(`${v2}/cgroup.freeze`)) {
-    freezers.push({ set: (frozen) => setFrozenV2(v2, frozen), isFrozen: () => isFrozenV2(v2) });
+    freezers.push({
+      set: (frozen) => setFrozenV2(v2, frozen),
+      isFrozen: () => isFrozenV2(v2),
+      isAsked: () => isAskedV2(v2),
+    });
   }
   const v1 = groupDir(host, "freezer", path);
   if (v1 !== undefined && existsSync(v1)) {
-    freezers.push({ set: (frozen) => setFrozenV1(v1, frozen), isFrozen: () => isFrozenV1(v1) });
+    freezers.push({
+      set: (frozen) => setFrozenV1(v1, frozen),
+      isFrozen: () => isFrozenV1(v1),
+      isAsked: () => isAskedV1(v1),
+    });
   }
   return freezers;
 }

@@ -1,6 +1,6 @@
 import { attempt, ERRNO, existsSync, Fd, isErrno, SIGNALS, SysError } from "@bantubox/ffi";
 import { listTree, readControl, writeControl } from "./file.ts";
-import { freezeCgroup, isFrozen, thawCgroup, thawV1 } from "./freeze.ts";
+import { freezeCgroup, isHeldFrozen, thawCgroup, thawV1 } from "./freeze.ts";
 import type { CgroupHost } from "./hierarchy.ts";
 import { groupDirs, pathParts } from "./path.ts";
 
@@ -54,7 +54,7 @@ export function signalCgroup(host: CgroupHost, path: string, signal: number): vo
 
 /** Frozen, a group can neither fork away from the list nor give its process ids to strangers. */
 function signalEach(host: CgroupHost, path: string, signal: number): void {
-  const wasFrozen = isFrozen(host, path);
+  const wasFrozen = isHeldFrozen(host, path);
   try {
     if (!wasFrozen) freezeCgroup(host, path);
   } catch (error) {

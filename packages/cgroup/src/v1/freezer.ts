@@ -8,3 +8,8 @@ export function setFrozen(dir: string, frozen: boolean): void {
 export function isFrozen(dir: string): boolean {
   return readControl(`${dir}/freezer.state`) === "FROZEN";
 }
+
+/** What was asked for, come of it what may. */
+export function isAskedToFreeze(dir: string): boolean {
+  return (readControl(`${dir}/freezer.state`) ?? "THAWED") !== "THAWED";
+}

@@ -10,3 +10,8 @@ export function setFrozen(dir: string, frozen: boolean): void {
 export function isFrozen(dir: string): boolean {
   return parseKeyed(readControl(`${dir}/cgroup.events`) ?? "").get("frozen") === 1;
 }
+
+/** What was asked for: a process that gets a signal leaves its standstill for a moment, and `frozen` is 0. */
+export function isAskedToFreeze(dir: string): boolean {
+  return readControl(`${dir}/cgroup.freeze`) === "1";
+}
