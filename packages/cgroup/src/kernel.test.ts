@@ -133,9 +133,11 @@ describe.skipIf(reason !== undefined)("on this kernel", () => {
     const plan = make({});
     // Each says what it got; the loop makes new ones faster than any list is read.
     const script = `trap 'echo got; exit 0' USR1
-      sh -c 'trap "echo got; exit 0" USR1; while :; do sleep 0.01; done' & echo up; while :; do sleep 0.01; done`;
+      sh -c 'trap "echo got; exit 0" USR1; echo inside; while :; do sleep 0.01; done' & while :; do sleep 0.01; done`;
     const child = spawnInside(plan.joins, script);
-    while (listProcesses(host, GROUP).length < 3) await Bun.sleep(5);
+    // Before it has its own trap, what the inner shell is sent is lost with the outer one's.
+    const reader = child.stdout.getReader();
+    for (let said = ""; !said.includes("inside"); said += new TextDecoder().decode((await reader.read()).value));
     freezeCgroup(host, GROUP);
     // A signal wakes what is frozen for a moment: the second comes while it does not look frozen.
     for (let i = 0; i < 20; i++) signalCgroup(host, GROUP, SIGNALS.USR1);
