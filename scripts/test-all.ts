@@ -1,13 +1,13 @@
 /** The README's second command: everything that tests need, then all tests, and one line that sums them up. */
 import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { must, run, say } from "./step.ts";
-import { count, reporter, reportFile, sentence, type Tally } from "./tally.ts";
+import { count, reporter, reportFile, summary, tally } from "./tally.ts";
 import { hasVm, NO_VM, runInVm, testPackages } from "./vm.ts";
 
 /** What is run in that machine, which is ten times slower. */
 const IN_VM = ["./packages/cgroup", "./test/apparmor.test.ts", "./test/isolation.test.ts"];
 
-const total: Tally = { passed: 0, failed: 0, skipped: 0 };
+const total = tally();
 
 say("Looking for the Debian packages that the tests need");
 installPackages();
@@ -17,8 +17,12 @@ must(["bun", "install", "--frozen-lockfile"]);
 
 for (const script of ["build", "types", "lint", "dead"]) {
   say(`Checking: bun run ${script}`);
-  if (run(["bun", "run", script]) === 0) total.passed++;
-  else total.failed++;
+  if (run(["bun", "run", script]) === 0) {
+    total.passed++;
+    continue;
+  }
+  total.failed++;
+  total.failures.push(`failed: bun run ${script}`);
 }
 
 say("Unit tests");
@@ -31,7 +35,7 @@ say("A selection on pure cgroup v2 with AppArmor, in a virtual machine");
 testInVm();
 
 say("All tests");
-console.log(sentence(total));
+console.log(summary(total));
 process.exit(total.failed === 0 ? 0 : 1);
 
 function installPackages(): void {

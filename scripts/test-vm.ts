@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { must, say } from "./step.ts";
-import { count, reporter, reportFile, sentence, type Tally } from "./tally.ts";
+import { count, reporter, reportFile, summary, tally } from "./tally.ts";
 import { hasVm, NO_VM, runInVm, testPackages } from "./vm.ts";
 
 /** What needs systemd as PID 1. */
@@ -17,7 +17,7 @@ if (!hasVm()) {
   process.exit(1);
 }
 const files = process.argv.slice(2);
-const total: Tally = { passed: 0, failed: 0, skipped: 0 };
+const total = tally();
 
 say("Building");
 must(["bun", "run", "build"]);
@@ -38,7 +38,7 @@ if (systemd.length > 0) {
 }
 
 say("All tests in virtual machines");
-console.log(sentence(total));
+console.log(summary(total));
 process.exit(total.failed === 0 ? 0 : 1);
 
 function test(name: string, args: readonly string[], env: Record<string, string> = {}): void {
