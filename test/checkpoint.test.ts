@@ -2,7 +2,7 @@
  * Checkpoint and restore by the real CRIU, where it works; and everywhere, what is said where it cannot, before anything
  * is changed.
  */
-import { describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { busyboxRoot, missing, newStore, run, type Store, until } from "./harness.ts";
@@ -17,6 +17,17 @@ const QUIET = ["--network", "none"];
 const COUNTER = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done";
 
 const image = await busyboxRoot();
+
+/** With its options, of which some hold for the whole host. */
+const cgroupMounts = (): string[] =>
+  readFileSync("/proc/self/mountinfo", "utf8")
+    .split("\n")
+    .filter((line) => line.includes(" - cgroup2 "));
+const mountedAtFirst = cgroupMounts();
+
+afterEach(async () => {
+  await until("the host's cgroup mounts are as they were", () => cgroupMounts().join() === mountedAtFirst.join());
+});
 
 async function lastLine(store: Store, name: string): Promise<number> {
   return Number(await store.ok(["logs", "--tail", "1", name]));

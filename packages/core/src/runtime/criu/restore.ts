@@ -2,6 +2,7 @@
  * A restore as steps of a plan: CHILD becomes a stage that prepares what CRIU finds outside of its images (the root, the
  * network, descriptors), INNER becomes CRIU's service, and what CRIU restores becomes the monitor's child.
  */
+import { detectCgroups, REMOUNT, readMountOptions } from "@bantubox/cgroup";
 import {
   AT,
   CLONE,
@@ -133,6 +134,19 @@ export function followRestore({ plan }: Build, reapStage: (steps: Steps) => void
   plan.parent.builtin("meet").tag(TAG.CRIU);
   plan.parent.builtin("meet").tag(TAG.CRIU);
   reapStage(plan.parent);
+  const context = plan.register();
+  for (const steps of [plan.parent, plan.undo]) resetCgroupMount(steps, context);
+}
+
+/** As `resetMountOptions` has it: CRIU has mounted cgroup v2 without the options that are the whole host's. */
+function resetCgroupMount(steps: Steps, context: Reg): void {
+  const { unified } = detectCgroups();
+  const { mount = "", names = [] } = unified === undefined ? {} : readMountOptions(unified);
+  if (names.length === 0) return;
+  steps.sys("fspick", AT.FDCWD, mount, REMOUNT.FSPICK_CLOEXEC).into(context).ignore();
+  for (const name of names) steps.sys("fsconfig", context, REMOUNT.SET_FLAG, name, null, 0).ignore();
+  steps.sys("fsconfig", context, REMOUNT.RECONFIGURE, null, null, 0).ignore();
+  steps.sys("close", context).ignore();
 }
 
 /** CRIU writes to the root while it restores, and leaves it so. @param process The stage ends up in its mount namespace. */

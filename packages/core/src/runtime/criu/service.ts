@@ -1,4 +1,11 @@
-import { type CgroupHost, freezerFiles, isFrozen, thawCgroup } from "@bantubox/cgroup";
+import {
+  type CgroupHost,
+  freezerFiles,
+  isFrozen,
+  readMountOptions,
+  resetMountOptions,
+  thawCgroup,
+} from "@bantubox/cgroup";
 import { allocate, attempt, BoxError, call, ERRNO, existsSync, Fd, O, SysError } from "@bantubox/ffi";
 import { criuErrors } from "./log.ts";
 import { type CriuOptions, encodeAnswer, encodeRequest, parseResponse, REQUEST } from "./message.ts";
@@ -33,12 +40,15 @@ export interface Dump {
 export async function dump(criu: Criu, request: Dump): Promise<void> {
   const { host, path } = request.group;
   const wasFrozen = isFrozen(host, path);
+  const mounted = host.unified === undefined ? undefined : readMountOptions(host.unified);
   try {
     await askService(criu, request);
   } catch (error) {
     // CRIU itself may have been killed in between.
     if (!wasFrozen) thawCgroup(host, path);
     throw error;
+  } finally {
+    if (mounted !== undefined) resetMountOptions(mounted);
   }
 }
 
