@@ -1,6 +1,6 @@
 /** bb-oci as engines call it: the commands, their words, statuses and files. */
 import { describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { run, until } from "./harness.ts";
 import { BB_OCI, cgroupsOf, newRuntime, sharedDirectory, started, stopped } from "./oci-harness.ts";
@@ -99,6 +99,7 @@ describe("the life of a container", () => {
     const { pid } = JSON.parse(await runtime.ok(["state", id])) as { pid: number };
     expect(readFileSync(`/proc/${pid}/status`, "utf8")).toMatch(/^PPid:\t1$/m);
     const open = readdirSync(`/proc/${pid}/fd`).sort();
+    if (open.length !== 4) console.log(open.map((n) => { try { return n + readlinkSync(`/proc/${pid}/fd/${n}`);} catch (e) {return String(e)} }), readFileSync(`/proc/${pid}/stack`,"utf8"), readFileSync(`/proc/${pid}/comm`,"utf8"));
     // The fourth is the fifo.
     expect(open.slice(0, 3)).toEqual(["0", "1", "2"]);
     expect(open).toHaveLength(4);
@@ -455,20 +456,21 @@ test("events tells of processes that were killed for want of memory, and ends wi
   const { id } = await started(runtime, ["sleep", "1000"], ({ linux }) => {
     linux["resources"] = { memory: { limit: 16 << 20 }, devices: [{ allow: false, access: "rwm" }] };
   });
-  const events = Bun.spawn([...runtime.command, "events", "--interval", "100ms", id], { stdout: "pipe" });
-  const text = new Response(events.stdout).text();
-  await Bun.sleep(300);
+  const printed = join(runtime.directory, "events");
+  const events = Bun.spawn([...runtime.command, "events", "--interval", "100ms", id], { stdout: Bun.file(printed) });
+  const lines = (): { type: string; id: string }[] =>
+    readFileSync(printed, "utf8")
+      .split("\n")
+      .slice(0, -1)
+      .map((line) => JSON.parse(line));
+  await until("statistics", () => existsSync(printed) && lines().length > 2);
   // A shell that keeps all that it reads.
   await runtime.oci(["exec", id, "sh", "-c", "x=$(cat /dev/zero | tr '\\0' x)"]);
-  await Bun.sleep(400);
+  await until("what was killed is told of", () => lines().some(({ type }) => type === "oom"));
   await runtime.ok(["kill", id, "KILL"]);
   expect(await events.exited).toBe(0);
-  const lines = (await text)
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line) as { type: string; id: string });
-  expect(lines.filter(({ type }) => type === "stats").length).toBeGreaterThan(2);
-  expect(lines).toContainEqual({ type: "oom", id });
+  expect(lines().filter(({ type }) => type === "stats").length).toBeGreaterThan(2);
+  expect(lines()).toContainEqual({ type: "oom", id });
 });
 
 test("kill --all reaches every process of a container that shares the host's", async () => {

@@ -356,8 +356,10 @@ static void open_signals(void)
 	const signal_set heard = ~KEPT_SIGNALS, blocked = heard | SIGNAL_BIT(SIGPIPE);
 
 	client.signals = -1;
-	if (client.plan->flags & MONITOR_DETACH)
+	if (client.plan->flags & MONITOR_DETACH) {
+		unblock_signals();
 		return;
+	}
 	SYS_4(__NR_rt_sigprocmask, SIG_SETMASK, &blocked, 0, sizeof(blocked));
 	client.signals = (int)SYS_4(__NR_signalfd4, -1, &heard, sizeof(heard), SFD_NONBLOCK | SFD_CLOEXEC);
 	if (client.signals < 0)

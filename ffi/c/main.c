@@ -57,9 +57,12 @@ static int map_plan(int fd, struct plan *plan)
 static void split(struct session *session)
 {
 	int pair[2];
+	const uint64_t all = ~0ull;
 	struct clone_args args = {0};
 	long pid = SYS_4(__NR_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair);
 
+	/* The command may run, and be seen to, before the client is there to hear what is sent to it. */
+	SYS_4(__NR_rt_sigprocmask, SIG_SETMASK, &all, 0, sizeof(all));
 	if (pid == 0)
 		pid = SYS_2(__NR_clone3, &args, sizeof(args));
 	if (pid < 0)

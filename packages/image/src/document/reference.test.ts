@@ -69,7 +69,7 @@ test("parseReference() takes no longer for hostile names than for others", () =>
       }
     }
   }
-  expect(performance.now() - before).toBeLessThan(2000);
+  expect(performance.now() - before).toBeLessThan(5000);
 });
 
 test("formatReference() of what parseReference() read is read the same again", () => {

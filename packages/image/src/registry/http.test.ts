@@ -111,7 +111,7 @@ test("send() stops waiting when it is told to", async () => {
   const sent = send({ url: url("/x") }, { ...settings, signal: AbortSignal.timeout(50) });
   expect(sent).rejects.toMatchObject({ name: "TimeoutError" });
   await sent.catch(() => undefined);
-  expect(performance.now() - before).toBeLessThan(1000);
+  expect(performance.now() - before).toBeLessThan(10_000);
 });
 
 test("send() gives up on a registry that takes the connection and says nothing", async () => {
@@ -167,13 +167,13 @@ test("bytes that trickle are no stall", async () => {
         async pull(controller) {
           for (let n = 0; n < 5; n++) {
             controller.enqueue(new TextEncoder().encode("."));
-            await Bun.sleep(80);
+            await Bun.sleep(400);
           }
           controller.close();
         },
       }),
     );
-  const { body } = await sendAndRead({ url: url("/x") }, 100, settings);
+  const { body } = await sendAndRead({ url: url("/x") }, 100, { ...settings, stallMs: 1500 });
   expect(body.length).toBe(5);
 });
 
