@@ -133,7 +133,7 @@ test("the log is bounded, and who follows it loses and repeats nothing of what i
   const child = Bun.spawn([...store.command, "logs", "-f", "floods"], { stdout: "pipe" });
   const followed = new Response(child.stdout).text();
   await store.ok(["exec", "floods", "touch", "/tmp/go"]);
-  await store.ok(["wait", "floods"]);
+  await store.ok(["wait", "floods"], { timeoutMs: 150_000 });
   const log = logOf(store, id);
   for (const path of [log, `${log}.1`, `${log}.2`]) expect(statSync(path).size).toBeLessThanOrEqual(10_000_000);
   expect(existsSync(`${log}.3`)).toBe(false);
