@@ -291,7 +291,17 @@ describe("without a terminal", () => {
   test.skipIf(Bun.which("strace") === null)("so is one that comes when the client has hardly begun", async () => {
     const box = new Container({ script: "trap 'exit 44' TERM; echo ready; while :; do sleep 0.01; done" });
     // What it does first after the fork takes a while; with -D it is the child that is traced.
-    const slowly = ["strace", "-D", "-qq", "-o", "/dev/null", "-e", "trace=close", "-e", "inject=close:delay_enter=50000"];
+    const slowly = [
+      "strace",
+      "-D",
+      "-qq",
+      "-o",
+      "/dev/null",
+      "-e",
+      "trace=close",
+      "-e",
+      "inject=close:delay_enter=50000",
+    ];
     const client = Bun.spawn([...slowly, ...box.command], { stdout: "ignore" });
     await until(() => box.log(), "ready");
     client.kill("SIGTERM");
