@@ -36,7 +36,20 @@ beforeAll(() => {
   if (made.exitCode !== 0) throw new Error(made.stderr.toString());
   root = mkdtempSync(join(tmpdir(), "bb-monitor-"));
 }, 60_000);
-afterAll(() => rmSync(root, { recursive: true }));
+afterAll(() => {
+  // What a test that failed has left; commands have their directory in the environment.
+  for (const pid of readdirSync("/proc").filter((name) => /^[0-9]+$/.test(name)))
+    if (environmentOf(pid).includes(`DIR=${root}/`)) process.kill(Number(pid), "SIGKILL");
+  rmSync(root, { recursive: true });
+});
+
+function environmentOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, "latin1");
+  } catch {
+    return "";
+  }
+}
 
 interface Box {
   /** A shell's script: the command. */
