@@ -21,9 +21,10 @@ export function askLine(question: string): string {
 
 /** Asks for something that the terminal does not show. @throws {BoxError} `interrupted` on Ctrl-C. */
 export function askHidden(question: string): string {
-  writeOut(question, 2);
+  // First, since whoever is quick answers as soon as the question is there.
   process.stdin.setRawMode(true);
   try {
+    writeOut(question, 2);
     return readHidden();
   } finally {
     process.stdin.setRawMode(false);
