@@ -10,7 +10,7 @@ import { blobPath, hasBlob } from "../store/blobs.ts";
 import { makeLayerDirectory } from "../store/commit.ts";
 import { type ImageStore, layersDirectory } from "../store/store.ts";
 import { chainOf, hasTree } from "../store/trees.ts";
-import { archiveTree } from "../tree/archive.ts";
+import { archiveStored } from "../tree/archive.ts";
 import { copyTree } from "../tree/copy.ts";
 import type { CheckOptions, Problem } from "./check.ts";
 import { blobProblem, type CheckedImage } from "./documents.ts";
@@ -207,7 +207,7 @@ async function checkArchive({ store, options }: Context, diffId: Digest, tree: s
   const problem = presenceProblem(store, tree);
   if (problem !== undefined) throw new Lost(`of its layer ${diffId} ${problem}`);
   const hash = new Bun.CryptoHasher("sha256");
-  for await (const chunk of archiveTree(join(layersDirectory(store), tree))) {
+  for await (const chunk of archiveStored(join(layersDirectory(store), tree))) {
     hash.update(chunk);
     options.signal?.throwIfAborted();
   }

@@ -26,6 +26,6 @@ export async function openLayerBytes(
   const tree = `${layersDirectory(store)}/${diffId.slice(7)}`;
   // Compressed bytes are never the same twice.
   if (digest !== diffId || !existsSync(tree)) throw incomplete(imageId, `layer ${digest} is not in the store`);
-  const { archiveTree } = await import("../tree/archive.ts");
-  return { kind: "tree", bytes: archiveTree(tree) };
+  const { archiveStored } = await import("../tree/archive.ts");
+  return { kind: "tree", bytes: archiveStored(tree) };
 }

@@ -10,7 +10,7 @@ import { lockForWriting } from "../store/garbage.ts";
 import { recordImage } from "../store/record.ts";
 import { type ImageStore, ingestDirectory, type RunConfig } from "../store/store.ts";
 import { Transfer } from "../transfer/transfer.ts";
-import { archiveTree } from "../tree/archive.ts";
+import { archiveStored } from "../tree/archive.ts";
 import { archiveChanges } from "../tree/archive-changes.ts";
 import { archiveMerged } from "../tree/archive-merged.ts";
 import { openDirectory } from "../tree/tree.ts";
@@ -133,7 +133,7 @@ async function makeLayer(
   }
   const hash = new Bun.CryptoHasher("sha256");
   let size = 0;
-  for await (const chunk of archiveTree(target)) {
+  for await (const chunk of archiveStored(target)) {
     signal?.throwIfAborted();
     hash.update(chunk);
     size += chunk.length;

@@ -11,7 +11,7 @@ import { lockForWriting } from "../store/garbage.ts";
 import { recordImage } from "../store/record.ts";
 import { EMPTY_CONFIG, type Image, type ImageStore, type RunConfig } from "../store/store.ts";
 import { hasTree } from "../store/trees.ts";
-import { archiveTree } from "../tree/archive.ts";
+import { archiveStored } from "../tree/archive.ts";
 import { copyTree } from "../tree/copy.ts";
 import { nameRow, parseNewName, writeDocuments } from "./new-image.ts";
 
@@ -75,7 +75,7 @@ async function measureArchive(
 ): Promise<{ digest: Digest; size: number }> {
   const hash = new Bun.CryptoHasher("sha256");
   let size = 0;
-  for await (const chunk of archiveTree(directory)) {
+  for await (const chunk of archiveStored(directory)) {
     signal?.throwIfAborted();
     hash.update(chunk);
     size += chunk.length;

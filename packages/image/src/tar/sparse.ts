@@ -39,14 +39,16 @@ const EXTENTS_MAX = 20_000;
  * Where a large file's data lies, in whole megabytes: a megabyte of zeros counts as a hole, whether the file system
  * has it as one or not, so that equal files have equal maps.
  *
- * @returns Undefined for a file that is small or has no such hole.
+ * @returns Undefined for a file that is small or has no such hole: it is at its beginning then.
  */
 export function sparseMap(fd: number, size: number, subject: string): Extent[] | undefined {
   if (size <= WHOLE_MAX) return undefined;
   let map = [...dataGrains(fd, size, subject)];
   for (let grain = 2 * GRAIN; map.length > EXTENTS_MAX; grain *= 2) map = coarser(map, grain, size);
   const [first] = map;
-  return first?.offset === 0 && first.length === size ? undefined : map;
+  if (first?.offset !== 0 || first.length !== size) return map;
+  seek(fd, 0, subject);
+  return undefined;
 }
 
 function* dataGrains(fd: number, size: number, subject: string): Generator<Extent> {

@@ -112,7 +112,8 @@ function plainHeader(fields: PlainHeader): Buffer {
   octal(fields.major, 329, 7);
   octal(fields.minor, 337, 7);
   let sum = 0;
-  for (const byte of header) sum += byte;
+  // By index: an iterator takes several times as long.
+  for (let at = 0; at < BLOCK; at++) sum += header[at] as number;
   header.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
   return header;
 }

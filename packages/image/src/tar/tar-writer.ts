@@ -1,5 +1,5 @@
 import { allocate, BoxError, cstr } from "@bantubox/ffi";
-import { display, openRegular, readInto, readLink, readXattrs, S, type Stat, seek } from "../tree/tree.ts";
+import { display, openFile, openRegular, readInto, readLink, readXattrs, S, type Stat, seek } from "../tree/tree.ts";
 import { type Extent, sparseMap } from "./sparse.ts";
 import { type TarEntry, tarHeader } from "./tar-entry.ts";
 
@@ -20,6 +20,13 @@ export interface Archived {
   readonly path: Buffer;
 }
 
+export interface TarWriterOptions {
+  /** Nobody changes what is archived: what was looked at is what is opened. */
+  readonly isStill?: boolean;
+  /** All chunks are in the same memory: each is good until the next is asked for. */
+  readonly reuses?: boolean;
+}
+
 /**
  * Writes a tar stream in chunks of a megabyte, the same bytes each time for the same things in the same order: times
  * in whole seconds, owners by number, pax records only for what a plain header cannot hold. Each method gives the
@@ -27,8 +34,15 @@ export interface Archived {
  */
 export class TarWriter {
   readonly #linked = new Map<string, Buffer>();
+  readonly #isStill: boolean;
+  readonly #reuses: boolean;
   #chunk = allocate(CHUNK);
   #filled = 0;
+
+  constructor({ isStill = false, reuses = false }: TarWriterOptions = {}) {
+    this.#isStill = isStill;
+    this.#reuses = reuses;
+  }
 
   /**
    * Adds a thing with its content; sockets are left out. A file is as long as it was when it was looked at: one that
@@ -78,16 +92,16 @@ export class TarWriter {
     if (this.#filled > 0) yield this.#flush();
   }
 
-  *#file({ parent, name, path }: Archived, xattrs: TarEntry["xattrs"]): Generator<Uint8Array> {
+  *#file(archived: Archived, xattrs: TarEntry["xattrs"]): Generator<Uint8Array> {
+    const { path } = archived;
     const subject = display(path);
-    using file = openRegular(parent, name, subject);
+    using file = this.#open(archived, subject);
     // Something else has its place by now: as if it had been removed before.
     if (file === undefined) return;
     const { fd, stat } = file;
     if (stat.links > 1) this.#linked.set(stat.identity, path);
     const map = sparseMap(fd, stat.size, subject);
     if (map === undefined) {
-      seek(fd, 0, subject);
       yield* this.#put(tarHeader({ path, stat, xattrs }));
       yield* this.#contents(fd, stat.size);
       yield* this.#pad(stat.size);
@@ -102,6 +116,12 @@ export class TarWriter {
       yield* this.#contents(fd, length);
     }
     yield* this.#pad(bytes);
+  }
+
+  #open({ parent, name, stat }: Archived, subject: string): ReturnType<typeof openRegular> {
+    if (!this.#isStill) return openRegular(parent, name, subject);
+    const file = openFile(parent, name, subject);
+    return { fd: file.raw, stat, [Symbol.dispose]: () => file.close() };
   }
 
   *#contents(fd: number, length: number): Generator<Uint8Array> {
@@ -131,7 +151,7 @@ export class TarWriter {
 
   #flush(): Uint8Array {
     const full = this.#chunk.subarray(0, this.#filled);
-    this.#chunk = allocate(CHUNK);
+    if (!this.#reuses) this.#chunk = allocate(CHUNK);
     this.#filled = 0;
     return full;
   }

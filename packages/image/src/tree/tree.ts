@@ -139,16 +139,18 @@ export function openRegular(
   return { fd: file.raw, stat, [Symbol.dispose]: () => file.close() };
 }
 
+/** What a directory holds, for as long as it takes to copy its names. */
+const entries = allocate(32 * 1024);
+const entriesView = new DataView(entries.buffer);
+
 /** Names in a directory as bytes, sorted by them: the same on every file system. Each ends in a zero byte. */
 export function readNames(fd: number, subject: string): Uint8Array[] {
-  const buffer = allocate(32 * 1024);
-  const view = new DataView(buffer.buffer);
   const names: Uint8Array[] = [];
   for (;;) {
-    const length = call("getdents64", subject, fd, buffer, buffer.length);
+    const length = call("getdents64", subject, fd, entries, entries.length);
     if (length === 0) break;
-    for (let at = 0; at < length; at += view.getUint16(at + 16, true)) {
-      const name = buffer.subarray(at + 19, buffer.indexOf(0, at + 19));
+    for (let at = 0; at < length; at += entriesView.getUint16(at + 16, true)) {
+      const name = entries.subarray(at + 19, entries.indexOf(0, at + 19));
       const isDot = name[0] === 0x2e && (name.length === 1 || (name.length === 2 && name[1] === 0x2e));
       if (!isDot) names.push(cstr(name));
     }
@@ -156,8 +158,10 @@ export function readNames(fd: number, subject: string): Uint8Array[] {
   return names.sort(Buffer.compare);
 }
 
+/** What a link leads to, for as long as it takes to copy it. */
+const target = allocate(4096);
+
 export function readLink(fd: number, name: Uint8Array, subject: string): Uint8Array {
-  const target = allocate(4096);
   const length = call("readlinkat", subject, fd, name, target, target.length);
   return target.slice(0, length);
 }
