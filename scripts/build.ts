@@ -18,9 +18,9 @@ for (const arch of ["x64", "arm64"]) {
 }
 mkdirSync(join(root, "dist"), { recursive: true });
 const commit = `--define=COMMIT=${JSON.stringify(currentCommit())}`;
-// The second is a Worker's.
+// All but the first are Workers'.
 compile(
-  ["packages/cli/src/main.ts", "packages/image/src/layer/layer-worker.ts"],
+  ["packages/cli/src/main.ts", "packages/image/src/layer/layer-worker.ts", "packages/image/src/layer/gzip-worker.ts"],
   "dist/bb",
   "--define=HAS_FRONT=true",
   commit,

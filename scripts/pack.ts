@@ -22,9 +22,10 @@ await Bun.build({
     join(ROOT, "packages/cli/src/main.ts"),
     join(ROOT, "packages/oci/src/bb-oci.ts"),
     join(ROOT, "packages/image/src/layer/layer-worker.ts"),
+    join(ROOT, "packages/image/src/layer/gzip-worker.ts"),
   ],
   outdir: join(directory, "lib"),
-  // The Worker's file is looked for beside the code that starts it.
+  // A Worker's file is looked for beside the code that starts it.
   naming: { entry: "[name].[ext]" },
   target: "bun",
   format: "esm",

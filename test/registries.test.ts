@@ -165,6 +165,29 @@ test("skopeo copies what we push, layer by layer, and umoci unpacks it to the tr
   expect(difference.stdout).toBe("");
 });
 
+test("a layer of many megabytes, sent while it is compressed, is one that gzip, skopeo and umoci read", async () => {
+  await using store = await newStore();
+  const root = join(directory, "large-root");
+  mkdirSync(root);
+  // As much as it takes for several blocks of text, and for noise that is more than what is sent in one piece.
+  const made = await run(["sh", "-ec", "seq 900000 > text; dd if=/dev/urandom of=noise bs=1M count=7 status=none"], {
+    cwd: root,
+  });
+  expect(made.code).toBe(0);
+  const name = `${open.host}/made/large:1`;
+  await store.ok(["init", root, name]);
+  const digest = pushedDigest(await store.ok(["push", name]));
+  expect(await skopeoDigest(name)).toBe(digest);
+  const layout = join(directory, "large-layout");
+  const copied = await run(["skopeo", "copy", "-q", "--src-tls-verify=false", `docker://${name}`, `oci:${layout}:1`]);
+  expect([copied.code, copied.stderr]).toEqual([0, ""]);
+  const bundle = join(directory, "large-bundle");
+  expect((await run(["umoci", "unpack", "--image", `${layout}:1`, bundle])).code).toBe(0);
+  expect(await run(["diff", "-r", root, join(bundle, "rootfs")])).toEqual({ code: 0, stdout: "", stderr: "" });
+  const layers = `cd ${layout}/blobs/sha256 && for blob in *; do gzip -t < $blob 2>/dev/null && tar -tzf $blob; done`;
+  expect((await run(["sh", "-c", layers])).stdout.split("\n").filter(Boolean)).toEqual(["./", "noise", "text"]);
+});
+
 test("zstd layers, plain layers and Docker's own formats from skopeo run", async () => {
   const from = `docker://${open.host}/tools/app:1.0`;
   for (const [tag, ...flags] of [

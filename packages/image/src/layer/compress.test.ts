@@ -1,8 +1,12 @@
-import { expect, test } from "bun:test";
+import { afterAll, expect, test } from "bun:test";
 import { gunzipSync, zstdDecompressSync } from "node:zlib";
 import fc from "fast-check";
 import { sha256 } from "../document/digest.ts";
 import { compress } from "./compress.ts";
+import { GZIP_BLOCK, GzipThreads } from "./gzip-threads.ts";
+
+const threads = new GzipThreads();
+afterAll(() => threads[Symbol.dispose]());
 
 async function* cut(bytes: Uint8Array, sizes: readonly number[]): AsyncGenerator<Uint8Array> {
   // One buffer for all, as layers are read: what was yielded is overwritten.
@@ -36,30 +40,96 @@ test.each(["gzip", "zstd"] as const)("%s: whatever is compressed comes back, of 
   const restore = kind === "gzip" ? gunzipSync : zstdDecompressSync;
   for (const length of [0, 1, 1000, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 5_300_000]) {
     const bytes = prose(length);
-    const packed = await collect(compress(cut(bytes, [300_007]), kind));
+    const packed = await collect(compress(cut(bytes, [300_007]), kind, threads));
     expect([length, sha256(restore(packed))]).toEqual([length, sha256(bytes)]);
   }
 });
 
 test.each(["gzip", "zstd"] as const)("%s: the same bytes come out however the input is cut", async (kind) => {
   const bytes = prose(2_500_000);
-  const digest = sha256(await collect(compress(cut(bytes, [bytes.length]), kind)));
+  const digest = sha256(await collect(compress(cut(bytes, [bytes.length]), kind, threads)));
   await fc.assert(
     fc.asyncProperty(
       fc.array(fc.integer({ min: 5000, max: 3_000_000 }), { minLength: 1, maxLength: 4 }),
       async (sizes) => {
-        expect(sha256(await collect(compress(cut(bytes, sizes), kind)))).toBe(digest);
+        expect(sha256(await collect(compress(cut(bytes, sizes), kind, threads)))).toBe(digest);
       },
     ),
     { numRuns: 12 },
   );
 });
 
-test("gzip: it is one member that tells of no name and no time", async () => {
-  const packed = await collect(compress(cut(prose(3_000_000), [1 << 20]), "gzip"));
-  expect(packed.subarray(0, 10).toString("hex")).toBe("1f8b08000000000000ff");
-  // Readers that stop after the first member must still get all of it.
-  expect(Bun.gunzipSync(new Uint8Array(packed)).length).toBe(3_000_000);
+test("gzip: lengths around the blocks' borders come back, by as many threads as there may be", async () => {
+  using alone = new GzipThreads(1);
+  using several = new GzipThreads(3);
+  const bytes = prose(4 * GZIP_BLOCK);
+  await fc.assert(
+    fc.asyncProperty(
+      fc.integer({ min: 0, max: 3 }),
+      fc.integer({ min: -3, max: 3 }),
+      fc.integer({ min: 9000, max: 3_000_000 }),
+      async (blocks, more, size) => {
+        const part = bytes.subarray(0, Math.max(0, blocks * GZIP_BLOCK + more));
+        const packed = await collect(compress(cut(part, [size]), "gzip", alone));
+        expect(gunzipSync(packed).equals(part)).toBe(true);
+        expect((await collect(compress(cut(part, [size]), "gzip", several))).equals(packed)).toBe(true);
+      },
+    ),
+    { numRuns: 15 },
+  );
+});
+
+/** Members begin at these places; only their heads are looked for, and the text has none. */
+function members(packed: Buffer): number[] {
+  const head = Buffer.from("1f8b08000000000000ff", "hex");
+  const places: number[] = [];
+  for (let at = packed.indexOf(head); at >= 0; at = packed.indexOf(head, at + 1)) places.push(at);
+  return places;
+}
+
+test("gzip: members of a megabyte that tell of no name and no time, which gzip itself reads", async () => {
+  const bytes = prose(3_000_000);
+  const packed = await collect(compress(cut(bytes, [1 << 20]), "gzip", threads));
+  const starts = members(packed);
+  expect(starts).toHaveLength(3);
+  expect(gunzipSync(packed.subarray(starts[1], starts[2])).equals(bytes.subarray(GZIP_BLOCK, 2 * GZIP_BLOCK))).toBe(
+    true,
+  );
+  const { stdout, stderr } = Bun.spawnSync(["gzip", "-dc"], { stdin: packed });
+  expect(stderr.toString()).toBe("");
+  expect(stdout.equals(bytes)).toBe(true);
+});
+
+test("gzip: nothing is a member of nothing", async () => {
+  const packed = await collect(compress(cut(new Uint8Array(0), [1]), "gzip", threads));
+  expect(members(packed)).toEqual([0]);
+  expect(gunzipSync(packed)).toHaveLength(0);
+});
+
+test("gzip: who stops reading stops the source, and the threads go on with the next", async () => {
+  let isClosed = false;
+  async function* endless(): AsyncGenerator<Uint8Array> {
+    try {
+      for (;;) yield prose(GZIP_BLOCK);
+    } finally {
+      isClosed = true;
+    }
+  }
+  for await (const _ of compress(endless(), "gzip", threads)) break;
+  expect(isClosed).toBe(true);
+  const packed = await collect(compress(cut(prose(3_000_000), [1 << 20]), "gzip", threads));
+  expect(gunzipSync(packed)).toHaveLength(3_000_000);
+});
+
+test("a thread that fails is the end of all that is compressed", async () => {
+  using broken = new GzipThreads(1);
+  const refused = broken.pack({ buffer: new ArrayBuffer(8) } as never);
+  const waiting = broken.pack(new Uint8Array(GZIP_BLOCK));
+  for (const { reason } of (await Promise.allSettled([refused, waiting])) as PromiseRejectedResult[]) {
+    expect(String(reason)).toContain("The thread for compression failed");
+  }
+  const packed = collect(compress(cut(prose(2 * GZIP_BLOCK), [1 << 20]), "gzip", broken));
+  await expect(packed).rejects.toThrow("The thread for compression failed");
 });
 
 test("a source that fails is what is told", async () => {
@@ -68,7 +138,7 @@ test("a source that fails is what is told", async () => {
     throw new Error("the disk is gone");
   }
   for (const kind of ["gzip", "zstd"] as const) {
-    const packed = collect(compress(broken(), kind));
+    const packed = collect(compress(broken(), kind, threads));
     expect(packed).rejects.toThrow("the disk is gone");
     await packed.catch(() => undefined);
   }

@@ -1,61 +1,46 @@
-import { promisify } from "node:util";
-import { constants, crc32, createZstdCompress, deflateRaw } from "node:zlib";
+import { constants, createZstdCompress } from "node:zlib";
+import { gzipBlock } from "./gzip-block.ts";
+import { GZIP_BLOCK, type GzipThreads } from "./gzip-threads.ts";
 
 /** How a layer that is stored as files becomes a blob. */
 export type Compression = "gzip" | "zstd" | "none";
 
-/** What is compressed by itself: never change it, or the digests of what was pushed before change. */
-const BLOCK = 1 << 20;
-/** The lowest that makes nothing larger than what other engines push. */
-const LEVEL = 3;
-/** Blocks at work at once; the pool has no more threads. */
+/** Blocks of a stream that are at work at once. */
 const AHEAD = 4;
 
-const deflate = promisify<Uint8Array, object, Buffer>(deflateRaw);
-
 /**
- * Compresses a stream; the same bytes always give the same, however they are cut and however many CPUs there are.
+ * Compresses a stream; the same bytes always give the same, however they are cut and however many CPUs there are. With
+ * another version of this they may not, and then what was pushed before gets another digest: no small thing.
  *
  * @param source A chunk may be reused by the source once the next is asked for.
  */
 export function compress(
   source: AsyncIterable<Uint8Array>,
   compression: Exclude<Compression, "none">,
+  threads: GzipThreads,
 ): AsyncGenerator<Uint8Array> {
-  return compression === "gzip" ? gzip(source) : zstd(source);
+  return compression === "gzip" ? gzip(source, threads) : zstd(source);
 }
 
-/**
- * One gzip member of blocks that are deflated in parallel, each ending at a byte's boundary, as pigz has it.
- *
- * @see https://www.rfc-editor.org/rfc/rfc1952
- */
-async function* gzip(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  // No name, no time, unknown system.
-  yield Uint8Array.of(0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255);
-  const working: Promise<Buffer>[] = [];
-  let checksum = 0;
-  let length = 0;
+/** Members of a megabyte each, compressed in parallel: docs/decisions/0008-gzip-members.md says why. */
+async function* gzip(source: AsyncIterable<Uint8Array>, threads: GzipThreads): AsyncGenerator<Uint8Array> {
+  const working: Promise<Uint8Array>[] = [];
+  let isEmpty = true;
   try {
-    for await (const block of inBlocks(source)) {
-      checksum = crc32(block, checksum);
-      length += block.length;
-      const done = deflate(block, { level: LEVEL, finishFlush: constants.Z_SYNC_FLUSH });
+    for await (const block of inBlocks(source, () => threads.takeBlock())) {
+      isEmpty = false;
+      // The end of a stream is done here: it may be all of it, and a thread takes longer to start.
+      const done = block.length === GZIP_BLOCK ? threads.pack(block) : Promise.resolve(gzipBlock(block));
       // Its failure counts when it is its turn, and none is left unheard when another one comes first.
       done.catch(() => {});
       working.push(done);
       if (working.length >= AHEAD) yield await next(working);
     }
     while (working.length > 0) yield await next(working);
+    if (isEmpty) yield gzipBlock(new Uint8Array(0));
   } finally {
     await Promise.allSettled(working);
   }
-  const end = Buffer.alloc(10);
-  // An empty last block, and then what is to be checked.
-  end[0] = 3;
-  end.writeUInt32LE(checksum >>> 0, 2);
-  end.writeUInt32LE(length % 2 ** 32, 6);
-  yield end;
 }
 
 async function* zstd(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
@@ -63,7 +48,7 @@ async function* zstd(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Arr
   let failure: unknown;
   const feeding = (async () => {
     // In blocks of one size, since where the input is cut can be seen in the output.
-    for await (const block of inBlocks(source))
+    for await (const block of inBlocks(source, () => new Uint8Array(GZIP_BLOCK)))
       await new Promise<void>((resolve) => stream.write(block, () => resolve()));
     stream.end();
   })().catch((error: unknown) => {
@@ -80,23 +65,26 @@ async function* zstd(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Arr
   }
 }
 
-function next(working: Promise<Buffer>[]): Promise<Buffer> {
-  return working.shift() ?? Promise.resolve(Buffer.alloc(0));
+function next(working: Promise<Uint8Array>[]): Promise<Uint8Array> {
+  return working.shift() ?? Promise.resolve(new Uint8Array(0));
 }
 
-/** Cuts a stream into copies of `BLOCK` bytes; the last may be shorter. */
-async function* inBlocks(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let block = new Uint8Array(BLOCK);
+/** Cuts a stream into copies of `GZIP_BLOCK` bytes; the last may be shorter. @param take Gives memory of that size. */
+async function* inBlocks(
+  source: AsyncIterable<Uint8Array>,
+  take: () => Uint8Array<ArrayBuffer>,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  let block = take();
   let filled = 0;
   for await (const chunk of source) {
     for (let at = 0; at < chunk.length; ) {
-      const count = Math.min(chunk.length - at, BLOCK - filled);
+      const count = Math.min(chunk.length - at, GZIP_BLOCK - filled);
       block.set(chunk.subarray(at, at + count), filled);
       filled += count;
       at += count;
-      if (filled < BLOCK) continue;
+      if (filled < GZIP_BLOCK) continue;
       yield block;
-      block = new Uint8Array(BLOCK);
+      block = take();
       filled = 0;
     }
   }

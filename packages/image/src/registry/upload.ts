@@ -14,7 +14,7 @@ const UPLOAD_CHUNK = 64 << 20;
 /** The same towards a registry, or more likely a proxy, to which that is too much. */
 const LESS = 8 << 20;
 /** A blob up to here goes along with the end, from memory. */
-const SMALL = 4 << 20;
+export const SMALL_BLOB = 4 << 20;
 /** What is in memory of a larger one at a time. */
 const PIECE = 1 << 20;
 /** What registries answer that take no parts of blobs, or smaller ones. */
@@ -57,10 +57,10 @@ export async function uploadBlob(upload: Upload): Promise<Uploaded> {
   let { chunk = UPLOAD_CHUNK } = upload;
   let takesChunks = true;
   for (let attempt = 1; ; attempt++) {
-    const start = await startUpload(upload);
+    const start = await startUpload(upload, source.digest);
     if (start === undefined) return "mounted";
     try {
-      if (source.size <= Math.min(chunk, SMALL)) await sendSmall(upload, start.location);
+      if (source.size <= Math.min(chunk, SMALL_BLOB)) await sendSmall(upload, start.location);
       else if (takesChunks && start.minChunk <= chunk) await sendLarge(upload, start.location, chunk);
       else await sendWhole(upload, start.location);
       return "uploaded";
@@ -100,13 +100,20 @@ class ChunkRefused extends Error {
   }
 }
 
-interface Start {
+/** An upload that the registry has opened. */
+export interface Start {
   readonly location: URL;
   /** The smallest part that the registry takes, but for the last. */
   readonly minChunk: number;
 }
 
-async function hasRemoteBlob({ session, reference, source }: Upload): Promise<boolean> {
+/** A blob of which all is known that an upload ends with. */
+export interface KnownBlob extends Pick<Upload, "session" | "reference"> {
+  readonly source: Pick<BlobSource, "digest" | "size">;
+}
+
+/** Whether the repository has it. */
+export async function hasRemoteBlob({ session, reference, source }: KnownBlob): Promise<boolean> {
   const { path, scopes } = writeScope(session, reference);
   const { status } = await session.ask(`${path}/blobs/${source.digest}`, scopes, async (url, authorization) => {
     const answer = await send({ method: "HEAD", url, authorization }, session.endpoint.settings);
@@ -116,11 +123,20 @@ async function hasRemoteBlob({ session, reference, source }: Upload): Promise<bo
   return status === 200;
 }
 
-/** Opens an upload. @returns Where to, or undefined when the registry had the blob in another repository. */
-async function startUpload({ session, reference, source, mountFrom }: Upload): Promise<Start | undefined> {
+/**
+ * Opens an upload.
+ *
+ * @param digest The blob's, to be mounted if that can be, and for people; not known of one that is still being made.
+ * @returns Where to, or undefined when the registry had the blob in another repository.
+ */
+export async function startUpload(
+  { session, reference, mountFrom }: Pick<Upload, "session" | "reference" | "mountFrom">,
+  digest: Digest | undefined,
+): Promise<Start | undefined> {
   const { path, scopes } = writeScope(session, reference);
-  const mount = mountFrom === undefined ? "" : `?${new URLSearchParams({ mount: source.digest, from: mountFrom })}`;
-  const wanted = mountFrom === undefined ? scopes : [...scopes, `repository:${mountFrom}:pull`];
+  const mayMount = mountFrom !== undefined && digest !== undefined;
+  const mount = mayMount ? `?${new URLSearchParams({ mount: digest, from: mountFrom })}` : "";
+  const wanted = mayMount ? [...scopes, `repository:${mountFrom}:pull`] : scopes;
   const answer = await session.ask(`${path}/blobs/uploads/${mount}`, wanted, (url, authorization) =>
     sendAndRead(
       { method: "POST", url, authorization, body: new Uint8Array() },
@@ -128,10 +144,10 @@ async function startUpload({ session, reference, source, mountFrom }: Upload): P
       session.endpoint.settings,
     ),
   );
-  if (answer.status === 201 && mountFrom !== undefined) return undefined;
+  if (answer.status === 201 && mayMount) return undefined;
   // Not to be allowed to read there is no reason not to write here.
-  if (answer.status >= 400 && mountFrom !== undefined) return await startUpload({ session, reference, source });
-  if (answer.status !== 202) throw refused(reference, source, answer);
+  if (answer.status >= 400 && mayMount) return await startUpload({ session, reference }, digest);
+  if (answer.status !== 202) throw refused(reference, digest, answer);
   const minChunk = /^[0-9]{1,15}$/.exec(answer.headers.get("oci-chunk-min-length") ?? "")?.[0];
   return { location: locationOf(await session.base(), answer.headers), minChunk: Number(minChunk ?? 0) };
 }
@@ -194,7 +210,7 @@ async function sendChunk(
   if (answer.status >= 200 && answer.status < 300) return answer;
   if (NO_CHUNKS.has(answer.status)) throw new ChunkRefused(answer.status);
   if (isPassingStatus(answer.status)) throw passing(location, answer.status);
-  throw refused(reference, source, answer);
+  throw refused(reference, source.digest, answer);
 }
 
 /** How much of the blob the registry has. @throws {BoxError} `registry-unreachable` when it has forgotten the upload. */
@@ -237,8 +253,9 @@ async function* pieces({ source, onBytes }: Upload, from: number, end: number): 
   }
 }
 
-async function put(
-  { session, reference, source }: Upload,
+/** Ends an upload, sending what is left of the blob: the registry says whether that is what its digest says. */
+export async function put(
+  { session, reference, source }: KnownBlob,
   location: URL,
   body: Uint8Array | (() => AsyncIterable<Uint8Array>),
 ): Promise<void> {
@@ -255,7 +272,7 @@ async function put(
   );
   if (answer.status === 201 || answer.status === 204) return;
   if (isPassingStatus(answer.status)) throw passing(location, answer.status);
-  throw refused(reference, source, answer);
+  throw refused(reference, source.digest, answer);
 }
 
 /** Of an upload, 404 only says that it was forgotten: the next try begins anew. */
@@ -268,7 +285,8 @@ function passing(location: URL, status: number): BoxError {
   return new BoxError("registry-unreachable", `Cannot push to ${quote(location.host)}: ${state}`);
 }
 
-function locationOf(from: URL, headers: Headers): URL {
+/** Where an answer says that the upload goes on. */
+export function locationOf(from: URL, headers: Headers): URL {
   const location = headers.get("location");
   if (location === null) {
     throw new BoxError("registry-answer-invalid", `Cannot push to ${quote(from.host)}: it does not say where to`);
@@ -278,7 +296,7 @@ function locationOf(from: URL, headers: Headers): URL {
 
 function refused(
   reference: Reference,
-  { digest }: BlobSource,
+  digest: Digest | undefined,
   { status, body }: { readonly status: number; readonly body: Uint8Array },
 ): BoxError {
   return refusal({ verb: "push", reference, what: digest, status, body });

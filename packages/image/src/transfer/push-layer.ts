@@ -1,16 +1,16 @@
-import { type FileHandle, open, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { type FileHandle, open } from "node:fs/promises";
 import { BoxError } from "@bantubox/ffi";
-import { type Digest, digestHex, isDigest, quote } from "../document/digest.ts";
+import { type Digest, digestHex, isDigest } from "../document/digest.ts";
 import type { Descriptor } from "../document/manifest.ts";
 import { type Reference, repositoryName } from "../document/reference.ts";
-import { type Compression, compress } from "../layer/compress.ts";
-import { readFile } from "../layer/layer-stream.ts";
+import type { Compression } from "../layer/compress.ts";
+import type { GzipThreads } from "../layer/gzip-threads.ts";
 import type { Session } from "../registry/session.ts";
-import { type BlobSource, type Uploaded, uploadBlob } from "../registry/upload.ts";
+import { type BlobSource, SMALL_BLOB, type Uploaded, uploadBlob } from "../registry/upload.ts";
+import { streamBlob } from "../registry/upload-stream.ts";
 import { blobPath, hasBlob } from "../store/blobs.ts";
-import { type ImageStore, ingestDirectory, layersDirectory } from "../store/store.ts";
-import { archiveTree } from "../tree/archive.ts";
+import type { ImageStore } from "../store/store.ts";
+import { compressedType, LayerBlob } from "./layer-blob.ts";
 
 /** `preparing` makes a blob of a layer's files, `present` and `mounted` needed nothing sent. */
 export type PushPhase = "queued" | "preparing" | "pushing" | "pushed" | "present" | "mounted";
@@ -26,6 +26,7 @@ export interface LayerContext {
   readonly session: Session;
   readonly reference: Reference;
   readonly compression: Compression;
+  readonly threads: GzipThreads;
   /** The image was made here: nobody knows its plain layers by their digests yet. */
   readonly isLocal: boolean;
   readonly chunk: number | undefined;
@@ -57,34 +58,33 @@ export async function pushLayer(context: LayerContext, layer: PushedLayer): Prom
       hint: "Pull the image again",
     });
   }
+  await using blob = new LayerBlob({
+    ...context,
+    plain: descriptor,
+    diffId,
+    onBytes: (bytes) => context.report("preparing", bytes, descriptor.size),
+  });
   const known = compression === "none" ? descriptor : recall(store, layer, compression);
   if (known !== undefined) {
     // Made only if the registry turns out to want its bytes.
-    await using source = fileSource(known, async () => {
-      const made = await makeBlob(context, layer);
-      if (made.descriptor.digest === known.digest) return made.file;
-      await made.file.close();
-      throw new OtherBytes();
-    });
+    const read = async (offset: number, length: number): Promise<Uint8Array> => {
+      if ((await blob.made()).digest !== known.digest) throw new OtherBytes();
+      return await blob.read(offset, length);
+    };
     try {
-      return await push(context, layer, known, source);
+      return await push(context, layer, known, { ...known, read });
     } catch (error) {
       if (!(error instanceof OtherBytes)) throw error;
     }
   }
-  const { descriptor: made, file } = await makeBlob(context, layer);
-  try {
-    if (compression !== "none") remember(store, diffId, compression, made);
-    return await push(
-      context,
-      layer,
-      made,
-      fileSource(made, () => Promise.resolve(file)),
-    );
-  } finally {
-    // Also when the registry has it, and nobody has read from it.
-    await file.close();
+  const outcome = await pushMeanwhile(context, blob);
+  const made = await blob.made();
+  if (compression !== "none") remember(store, diffId, compression, made);
+  if (outcome === undefined) {
+    return await push(context, layer, made, { ...made, read: (offset, length) => blob.read(offset, length) });
   }
+  context.report(PHASES[outcome], made.size, made.size);
+  return made;
 }
 
 /** An older version compressed the layer to something else, and the registry does not have that any more. */
@@ -107,6 +107,27 @@ async function push(
   });
   report(PHASES[outcome], descriptor.size, descriptor.size);
   return descriptor;
+}
+
+/**
+ * Sends a blob while it is made. @returns Undefined when it is to be sent once it is whole: one that is small, of which
+ * it is better known first whether it is there, or one that the registry did not take.
+ */
+async function pushMeanwhile(
+  { session, reference, report }: LayerContext,
+  blob: LayerBlob,
+): Promise<Uploaded | undefined> {
+  if (!(await blob.reaches(SMALL_BLOB))) return undefined;
+  let total: number | undefined;
+  blob.made().then(
+    ({ size }) => {
+      total = size;
+    },
+    () => {},
+  );
+  // Until then it is said how far the preparation is.
+  const onBytes = (bytes: number) => total !== undefined && report("pushing", bytes, total);
+  return await streamBlob({ session, reference, blob, onBytes });
 }
 
 /** Another repository of the same registry from which the layer came, or to which it may have gone. */
@@ -145,61 +166,6 @@ function fileSource({ digest, size }: Descriptor, openFile: () => Promise<FileHa
       await file?.close();
     },
   };
-}
-
-/**
- * Makes the blob of a layer of which only the files or the plain tar are stored, in a file that has no name any more: whatever happens,
- * it goes with its descriptor.
- *
- * @throws {BoxError} `layer-changed` when the files are not what the image says of them.
- */
-async function makeBlob(
-  { store, compression, signal, report }: LayerContext,
-  { descriptor, diffId }: PushedLayer,
-): Promise<{ descriptor: Descriptor; file: FileHandle }> {
-  const aside = join(ingestDirectory(store), `.tmp-push-${digestHex(diffId)}-${process.pid}`);
-  const file = await open(aside, "wx+", 0o600);
-  try {
-    await rm(aside);
-    const inner = new Bun.CryptoHasher("sha256");
-    let length = 0;
-    async function* tar(): AsyncGenerator<Uint8Array> {
-      const stored = blobPath(store, diffId);
-      const tree = join(layersDirectory(store), digestHex(diffId));
-      for await (const chunk of hasBlob(store, diffId) ? readFile(stored) : archiveTree(tree)) {
-        signal.throwIfAborted();
-        inner.update(chunk);
-        length += chunk.length;
-        report("preparing", length, descriptor.size);
-        yield chunk;
-      }
-    }
-    const outer = new Bun.CryptoHasher("sha256");
-    let size = 0;
-    for await (const chunk of compression === "none" ? tar() : compress(tar(), compression)) {
-      outer.update(chunk);
-      for (let at = 0; at < chunk.length; )
-        at += (await file.write(chunk, at, chunk.length - at, size + at)).bytesWritten;
-      size += chunk.length;
-    }
-    if (`sha256:${inner.digest("hex")}` !== diffId) {
-      throw new BoxError("layer-changed", `Cannot push layer ${diffId}: its files have changed on disk`);
-    }
-    const digest: Digest = `sha256:${outer.digest("hex")}`;
-    return { descriptor: { mediaType: compressedType(descriptor.mediaType, compression), digest, size }, file };
-  } catch (error) {
-    await file.close();
-    throw error;
-  }
-}
-
-function compressedType(plain: string, compression: Compression): string {
-  if (compression === "none") return plain;
-  if (plain.startsWith("application/vnd.oci.")) return `${plain}+${compression}`;
-  if (compression === "gzip") return `${plain}.gzip`;
-  throw new BoxError("layer-unsupported", `Cannot push a layer of type ${quote(plain)} with ${compression}`, {
-    hint: "Docker's own format has only gzip",
-  });
 }
 
 /** What a layer was compressed to when it was pushed before. */

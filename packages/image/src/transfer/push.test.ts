@@ -5,9 +5,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { type Digest, sha256 } from "../document/digest.ts";
+import { parseReference } from "../document/reference.ts";
 import { initImage } from "../make/init.ts";
+import { ownEndpoint } from "../registry/endpoint.ts";
 import { makeLayer, publish, startRegistry } from "../registry/registry-fixture.ts";
+import { openSession } from "../registry/session.ts";
 import { parseUploadRange } from "../registry/upload.ts";
+import { streamBlob } from "../registry/upload-stream.ts";
 import { writeBlob } from "../store/blobs.ts";
 import { findImage } from "../store/find.ts";
 import { type ImageStore, layersDirectory } from "../store/store.ts";
@@ -381,6 +385,117 @@ describe("a registry that fails", () => {
     const pushed = await failure(pushImage(store, name, { ...quick, signal: controller.signal }));
     expect(String(pushed)).toContain("enough");
     expect(contents(store).ingest).toEqual([]);
+  });
+});
+
+describe("a large layer that was made here goes out while it is made", () => {
+  const large = 6 << 20;
+
+  /** What its requests were about: the small blob of the configuration comes first and is none of them. */
+  function uploads(): string[] {
+    return registry.requests.filter((request) => /^(?:PATCH|PUT) .*\/blobs\//.test(request)).slice(1);
+  }
+
+  async function comesBack(store: ImageStore, name: string): Promise<void> {
+    registry.mischief = undefined;
+    using elsewhere = temporaryStore();
+    const { image } = await pullImage(elsewhere, name, quick);
+    expect(image.id).toBe(findImage(store, name)?.id as string);
+    expect(contents(store).ingest).toEqual([]);
+  }
+
+  test("in one request of no known length, and the second time not at all", async () => {
+    using store = temporaryStore();
+    const name = `${registry.domain}/t/streamed:1`;
+    await made(store, name, large);
+    const lengths: (string | null)[] = [];
+    registry.mischief = (request) => {
+      if (request.method === "PATCH")
+        lengths.push(request.headers.get("content-length"), request.headers.get("content-range"));
+      return undefined;
+    };
+    const progress: PushProgress[] = [];
+    const first = await pushImage(store, name, { ...quick, onProgress: (event) => progress.push(event) });
+    expect([uploads().map((request) => request.split(" ")[0]), lengths]).toEqual([
+      ["PATCH", "PUT"],
+      [null, null],
+    ]);
+    expect(progress.at(-1)).toMatchObject({ phase: "pushed" });
+    await comesBack(store, name);
+    registry.requests.length = 0;
+    expect(await pushImage(store, name, quick)).toEqual(first);
+    expect(sent("POST")).toEqual([]);
+  });
+
+  test.each([401, 404, 411, 500])("where that is answered %d, it goes as other blobs do", async (status) => {
+    using store = temporaryStore();
+    const name = `${registry.domain}/t/streamed:2`;
+    await made(store, name, large);
+    let refused = 0;
+    registry.mischief = (request) => {
+      if (request.method !== "PATCH" || request.headers.has("content-range")) return undefined;
+      refused++;
+      return new Response("", { status });
+    };
+    await pushImage(store, name, { ...quick, chunk: undefined });
+    expect([refused, sent("PATCH").length]).toEqual([1, 2]);
+    await comesBack(store, name);
+  });
+
+  test("where its end is refused, it goes as other blobs do", async () => {
+    using store = temporaryStore();
+    const name = `${registry.domain}/t/streamed:3`;
+    await made(store, name, large);
+    let ends = 0;
+    registry.mischief = (request, path) => {
+      const isEnd = request.method === "PUT" && path.includes("/blobs/");
+      // The first is the configuration's.
+      return isEnd && ++ends === 2 ? new Response("", { status: 400 }) : undefined;
+    };
+    await pushImage(store, name, { ...quick, chunk: undefined });
+    expect(ends).toBe(3);
+    await comesBack(store, name);
+  });
+
+  test("files that are not the layer's any more are an error, and no blob", async () => {
+    using store = temporaryStore();
+    const name = `${registry.domain}/t/streamed:4`;
+    await made(store, name, large);
+    writeFileSync(
+      join(layersDirectory(store), findImage(store, name)?.layers[0] ?? "", "etc/noise"),
+      randomBytes(large),
+    );
+    expect(await failure(pushImage(store, name, quick))).toMatchObject({ code: "layer-changed" });
+    expect([registry.manifests.size, registry.blobs.size]).toEqual([0, 1]);
+    expect(contents(store).ingest).toEqual([]);
+  });
+
+  test("who aborts it is told so, and no file is left", async () => {
+    using store = temporaryStore();
+    const name = `${registry.domain}/t/streamed:5`;
+    await made(store, name, large);
+    const controller = new AbortController();
+    registry.mischief = (request) => {
+      if (request.method === "PATCH") controller.abort(new Error("enough"));
+      return undefined;
+    };
+    expect(String(await failure(pushImage(store, name, { ...quick, signal: controller.signal })))).toContain("enough");
+    expect(contents(store).ingest).toEqual([]);
+  });
+
+  test("what the registry turns out to have is not sent to its end", async () => {
+    const bytes = randomBytes(64);
+    const digest = sha256(bytes);
+    registry.blobs.set(digest, bytes);
+    const reference = parseReference(`${registry.domain}/t/streamed:6`);
+    const session = openSession(ownEndpoint(reference.domain, quick), quick);
+    const blob = {
+      made: async () => ({ digest, size: 1 << 30 }),
+      read: (offset: number) =>
+        offset === 0 ? Promise.resolve(new Uint8Array(1 << 20)) : new Promise<Uint8Array>(() => {}),
+    };
+    expect(await streamBlob({ session, reference, blob })).toBe("exists");
+    expect([registry.blobs.size, sent("PUT")]).toEqual([1, []]);
   });
 });
 

@@ -10,6 +10,7 @@ import {
 } from "../document/manifest.ts";
 import { formatReference, parseReference, type Reference, repositoryName } from "../document/reference.ts";
 import type { Compression } from "../layer/compress.ts";
+import { GzipThreads } from "../layer/gzip-threads.ts";
 import { ownEndpoint, type RegistryOptions } from "../registry/endpoint.ts";
 import { sendAndRead } from "../registry/http.ts";
 import { refusal } from "../registry/refusal.ts";
@@ -129,6 +130,7 @@ async function pushLayers(
   for (const { descriptor } of work) {
     options.onProgress?.({ layer: descriptor.digest, phase: "queued", current: 0, total: descriptor.size });
   }
+  using threads = new GzipThreads();
   // An image may have the same layer twice: it is one blob.
   const begun = new Map<Digest, Promise<Descriptor>>();
   return await inParallel(work, { limit: PARALLEL_LAYERS, signal: options.signal }, (layer, signal) => {
@@ -139,6 +141,7 @@ async function pushLayers(
         {
           ...context,
           compression: options.compression ?? "gzip",
+          threads,
           chunk: options.chunk,
           signal,
           report: (phase, current, total) => options.onProgress?.({ layer: digest, phase, current, total }),
