@@ -1,21 +1,18 @@
 /**
- * Images when something ends them midway: a kill at any call of pull, init or rmi, and a disk that is full. The next
- * commands work, nothing is damaged, and nothing is left when all images are gone.
- *
- * Two points of every call are visited; BANTUBOX_SWEEP=all visits them all.
+ * Images when something ends them midway: a kill at any call of pull, load, init, commit or rmi, and a disk that is
+ * full. The next commands work, nothing is damaged, and nothing is left when all images are gone.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { mustGoOn, startChangedBox } from "./changed-box.ts";
 import { busyboxRoot, missing, newStore, run, type Store } from "./harness.ts";
+import { hasStrace, isWhole, sweep } from "./kill-sweep.ts";
 import { type MountedPlace, mountBtrfs, mountPlace } from "./mounted.ts";
 import { pushImage, type Registry, startRegistry } from "./registry.ts";
 
 const hasBtrfs = !missing("btrfs-progs is not installed", Bun.which("mkfs.btrfs") === null);
-const hasStrace = !missing("strace is not installed", Bun.which("strace") === null);
-const isWhole = process.env["BANTUBOX_SWEEP"] === "all";
-const [STEP, POINTS_MAX] = isWhole ? [1, 400] : [3, 2];
 const none = ["--network", "none"];
 let registry: Registry;
 let name = "";
@@ -35,39 +32,6 @@ afterAll(async () => {
 });
 
 const namesIn = (store: Store, directory: string): string[] => readdirSync(join(store.root, directory));
-
-interface Sweep {
-  readonly store: Store;
-  /** How `bb` is brought into its mount namespace. */
-  readonly prefix: readonly string[];
-  /** Before each point. */
-  readonly prepare?: () => Promise<unknown>;
-  readonly command: readonly string[];
-  readonly calls: readonly string[];
-  /** What a user does next, and what must come of it. */
-  readonly next: (what: string) => Promise<void>;
-}
-
-/** Kills the command at points of all these calls. @returns How many points there were. */
-async function sweep({ store, prefix, prepare, command, calls, next }: Sweep): Promise<number> {
-  const trace = join(tmpdir(), `bb-trace-${process.pid}`);
-  const bb = store.command.slice(prefix.length);
-  let points = 0;
-  for (const call of calls) {
-    for (let n = 1, visited = 0; visited < POINTS_MAX; n += STEP, visited++) {
-      await prepare?.();
-      const inject = ["-e", `trace=${call}`, "-e", `inject=${call}:signal=SIGKILL:when=${n}`];
-      const strace = ["strace", "-f", "-qq", "-o", trace, ...inject];
-      await run([...prefix, ...strace, ...bb, ...command], { timeoutMs: 60_000 });
-      const traced = await Bun.file(trace).text();
-      rmSync(trace);
-      await next(`a kill at ${call} ${n} of bb ${command.join(" ")}`);
-      if (!traced.includes("killed by SIGKILL")) break;
-      points++;
-    }
-  }
-  return points;
-}
 
 /** Carries out commands that must succeed, and says after what they did not. */
 async function must(store: Store, what: string, ...commands: (readonly string[])[]): Promise<void> {
@@ -166,6 +130,44 @@ for (const [driver, isThere] of DRIVERS) {
       const calls = ["rename,renameat2", "syncfs", "pwrite64", "write"];
       expect(await sweep({ store, prefix, command, calls, next })).toBeGreaterThan(4);
     }, 3_600_000);
+
+    test("over commit: the image is there and whole, or not at all, and the container goes on", async () => {
+      const { prefix, store: making } = place();
+      await using store = await making;
+      await startChangedBox(store);
+      const had = ["layers", "blobs/sha256"].map((directory) => namesIn(store, directory).sort());
+      const command = ["commit", "box", "box:2"];
+      let made = 0;
+      const next = async (what: string): Promise<void> => {
+        await mustGoOn(store, what);
+        if ((await store.bb(["image", "inspect", "box:2"])).code === 0) made++;
+        else await must(store, what, command);
+        const { stdout, stderr } = await store.bb([...RUN, "box:2", "sh", "-c", "cat /d/*; ls /bin/ar"]);
+        if (stdout !== "1\n2\n3\n4\n5\n6\n7\n8\n9\n1\n") throw new Error(`Half an image after ${what}\n${stderr}`);
+        await must(store, what, ["system", "check"], ["rmi", "box:2"]);
+        const has = ["layers", "blobs/sha256"].map((directory) => namesIn(store, directory).sort());
+        expect([what, ...has]).toEqual([what, ...had]);
+        expect([what, namesIn(store, "ingest")]).toEqual([what, []]);
+      };
+      const calls = [
+        "openat",
+        "mkdir,mkdirat",
+        "linkat",
+        "mknodat",
+        "pwrite64",
+        "rename,renameat2",
+        "syncfs",
+        "fsync,fdatasync",
+        "statx",
+        "write",
+        "clone3",
+        "flock",
+        ...(driver === "btrfs" ? own : []),
+      ];
+      const points = await sweep({ store, prefix, command, calls, step: 7, next });
+      expect(points).toBeGreaterThan(calls.length / 2);
+      expect(made).toBeLessThan(points);
+    }, 7_200_000);
   });
 }
 
