@@ -25,13 +25,17 @@ export function blobName(bytes: Uint8Array): string {
   return `blobs/sha256/${digestHex(sha256(bytes))}`;
 }
 
+function layerBlobs({ layers, compress }: FixtureImage): Uint8Array[] {
+  return layers.map((layer) => {
+    if (compress === "gzip") return Bun.gzipSync(Buffer.from(layer));
+    return compress === "zstd" ? Bun.zstdCompressSync(layer) : layer;
+  });
+}
+
 /** Puts an image's blobs into a layout. @returns Its descriptor. */
 export function addImage(files: Files, image: FixtureImage) {
   const config = configOf(image);
-  const layers = image.layers.map((layer) => {
-    if (image.compress === "gzip") return Bun.gzipSync(Buffer.from(layer));
-    return image.compress === "zstd" ? Bun.zstdCompressSync(layer) : layer;
-  });
+  const layers = layerBlobs(image);
   const mediaType = image.compress === undefined ? OCI_LAYER : `${OCI_LAYER}+${image.compress}`;
   const manifest = encode({
     schemaVersion: 2,
@@ -66,7 +70,7 @@ export function dockerFiles(image: FixtureImage, tags: readonly string[] | null 
   const files: Files = new Map();
   const id = digestHex(sha256(config));
   files.set(`${id}.json`, config);
-  for (const [at, layer] of image.layers.entries()) files.set(`layer${at}/layer.tar`, layer);
+  for (const [at, layer] of layerBlobs(image).entries()) files.set(`layer${at}/layer.tar`, layer);
   const Layers = image.layers.map((_, at) => `layer${at}/layer.tar`);
   files.set("manifest.json", encode([{ Config: `${id}.json`, RepoTags: tags, Layers }]));
   return files;
