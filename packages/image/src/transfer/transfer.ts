@@ -1,21 +1,7 @@
-import { ftruncateSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
-import {
-  AT,
-  addressOf,
-  allocate,
-  attempt,
-  BoxError,
-  call,
-  close,
-  cstr,
-  ERRNO,
-  O,
-  RESOLVE,
-  SysError,
-} from "@bantubox/ffi";
-import { dataExtents } from "../tar/sparse.ts";
+import { AT, attempt, BoxError, call, close, cstr, ERRNO, O, RESOLVE, SysError } from "@bantubox/ffi";
 import { makeDevice } from "../tree/copy.ts";
+import { FileData } from "../tree/file-data.ts";
 import { isOfKernel } from "../tree/kernel-files.ts";
 import { isDirectory, isGone } from "../tree/merged.ts";
 import { markOpaque } from "../tree/overlay-marks.ts";
@@ -25,22 +11,17 @@ import {
   isOpaque,
   openDirectory,
   openRegular,
-  readInto,
   readLink,
   readNames,
   readXattrs,
   S,
   type Stat,
-  seek,
   statAt,
   writeMtime,
   writeOwnXattr,
   writeXattr,
 } from "../tree/tree.ts";
 
-const CHUNK = 1 << 20;
-/** _IOW(0x94, 9, int), <linux/fs.h>: share the blocks instead of copying them. */
-const FICLONE = 0x40049409;
 /** How long the event loop may stand still, in milliseconds. */
 const BREATH_MS = 50;
 const SPECIAL_BITS = 0o6000;
@@ -85,13 +66,12 @@ export class Transfer {
   /** Of all files so far. */
   bytes = 0;
   readonly #options: TransferOptions;
-  readonly #buffer = allocate(CHUNK);
+  readonly #data = new FileData();
   /** Where the first name of a file with several has been copied to. */
   readonly #linked = new Map<string, { readonly path: string; readonly identity: string }>();
   #base = -1;
   /** Where the copied tree begins. */
   #mount = 0;
-  #canClone = true;
   #breath = performance.now();
 
   constructor(options: TransferOptions) {
@@ -215,41 +195,12 @@ export class Transfer {
     if (file === undefined) return false;
     const output = createFile(to);
     try {
-      this.#data(file.fd, output, file.stat, subject);
+      this.bytes += this.#data.copy(file.fd, output, file.stat, subject);
       this.#settle(from, { parent: output, name: ITSELF }, file.stat);
     } finally {
       close(output);
     }
     return true;
-  }
-
-  #data(from: number, to: number, { size, stored }: Stat, subject: string): void {
-    if (this.#canClone && size > 0) {
-      if (attempt("ioctl", to, FICLONE, from) >= 0) {
-        this.bytes += size;
-        return;
-      }
-      // Another file system, or one that cannot: not worth asking for each file.
-      this.#canClone = false;
-    }
-    const isSparse = stored < size;
-    let end = 0;
-    for (const { offset, length } of isSparse ? dataExtents(from, size, subject) : [{ offset: 0, length: size }]) {
-      if (isSparse) {
-        seek(from, offset, subject);
-        seek(to, offset, subject);
-      }
-      end = offset;
-      while (end < offset + length) {
-        const count = readInto(from, this.#buffer, 0, Math.min(offset + length - end, CHUNK));
-        if (count === 0) break;
-        for (let at = 0; at < count; ) at += call("write", subject, to, addressOf(this.#buffer) + at, count - at);
-        end += count;
-        this.bytes += count;
-      }
-    }
-    // A hole at the end, or a file that has become shorter meanwhile.
-    if (end !== size) ftruncateSync(to, size);
   }
 
   #special(from: Place, to: Place, stat: Stat): void {

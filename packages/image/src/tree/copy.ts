@@ -1,13 +1,12 @@
-import { ftruncateSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
-import { addressOf, allocate, attempt, BoxError, call, cstr, ERRNO, SysError } from "@bantubox/ffi";
+import { attempt, BoxError, call, cstr, ERRNO, SysError } from "@bantubox/ffi";
+import { FileData } from "./file-data.ts";
 import {
   createFile,
   display,
   isOpaque,
   openDirectory,
   openFile,
-  readInto,
   readLink,
   readNames,
   readXattrs,
@@ -21,11 +20,6 @@ import {
   writeXattr,
 } from "./tree.ts";
 
-const CHUNK = 1 << 20;
-/** How finely holes are found: every file system's blocks are smaller. */
-const HOLE = 1 << 16;
-/** _IOW(0x94, 9, int), <linux/fs.h>: share the blocks instead of copying them. */
-const FICLONE = 0x40049409;
 const AT_EMPTY_PATH = 0x1000;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 /** How long the event loop may stand still, in milliseconds: Ctrl-C and progress bars live on it. */
@@ -54,7 +48,7 @@ export interface CopyOptions {
  * holes and the attributes that images have. Links are never followed. Sockets, and what is mounted
  * below `source`, are left out; mount points stay as empty directories.
  *
- * @returns Bytes of all files.
+ * @returns Bytes of all files, without holes.
  * @throws {BoxError} `init-whiteout` when a name or device would delete files in a layer.
  */
 export async function copyTree(
@@ -64,13 +58,11 @@ export async function copyTree(
 ): Promise<number> {
   using from = openDirectory(undefined, cstr(source), JSON.stringify(source));
   using to = openDirectory(undefined, cstr(target), JSON.stringify(target));
-  const buffer = allocate(CHUNK);
-  const zeros = Buffer.alloc(CHUNK);
+  const data = new FileData();
   const linked = new Map<string, Uint8Array>();
   const excluded = exclude === undefined ? undefined : identityOf(exclude);
   const root = statAt(from.raw, ITSELF, JSON.stringify(source));
   let bytes = 0;
-  let cloning = true;
   let breath = performance.now();
 
   async function copyDirectory(fromFd: number, toFd: number, path: Uint8Array): Promise<void> {
@@ -131,29 +123,7 @@ export async function copyTree(
     using output = createFile(toFd, name);
     // A file mounted here stands for one that nobody can see: its place stays empty.
     if (stat.mount !== root.mount) return;
-    if (cloning && stat.size > 0) {
-      if (attempt("ioctl", output.raw, FICLONE, input.raw) >= 0) {
-        bytes += stat.size;
-        return;
-      }
-      // Another file system, or one that cannot: not worth asking for each file.
-      cloning = false;
-    }
-    const hasHoles = stat.stored < stat.size;
-    let length = 0;
-    for (;;) {
-      const count = readInto(input.raw, buffer, 0, hasHoles ? HOLE : CHUNK);
-      if (count === 0) break;
-      if (hasHoles && zeros.compare(buffer, 0, count, 0, count) === 0)
-        call("lseek", display(path), output.raw, count, 1);
-      else {
-        for (let at = 0; at < count; )
-          at += call("write", display(path), output.raw, addressOf(buffer) + at, count - at);
-      }
-      length += count;
-    }
-    if (hasHoles) ftruncateSync(output.raw, length);
-    bytes += length;
+    bytes += data.copy(input.raw, output.raw, opened, display(path));
   }
 
   await copyDirectory(from.raw, to.raw, new Uint8Array());
