@@ -117,7 +117,7 @@ struct plan_range {
 #define MONITOR_DETACH 0x8	/* the client ends once the command has started */
 #define MONITOR_LOG 0x10	/* write what the container prints to the log */
 #define MONITOR_CLIENT_ONLY 0x20 /* attach: PREPARE runs in the client and connects `connection` */
-#define MONITOR_STDIN_ONCE 0x40 /* close the container's stdin when the first client's ends */
+#define MONITOR_STDIN_ONCE 0x40 /* close the container's stdin when the first client's ends, or the client */
 #define MONITOR_EXEC 0x80	/* the child is not PID 1 of a namespace: its children may outlive it */
 #define MONITOR_STAGED 0x200	/* CHILD forks INNER, which is the container's process, and ends */
 #define MONITOR_RESTORED 0x400	/* the child was restored: it executes nothing */

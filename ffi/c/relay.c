@@ -22,6 +22,7 @@ static struct {
 	int turn;      /* which of both is read first next time */
 	bool accept_later; /* out of descriptors or memory */
 	bool input_ends;   /* close the input once the rest is written */
+	bool awaits_end;   /* of the first client's input, with which the container's ends */
 	size_t input_at, input_end; /* what of `in` is not written yet */
 	struct log log;
 	char in[MESSAGE_BYTES];
@@ -99,6 +100,15 @@ static void close_input(void)
 	}
 }
 
+static void end_input(void)
+{
+	relay.awaits_end = false;
+	if (input_busy())
+		relay.input_ends = true;
+	else
+		close_input();
+}
+
 static void input_done(void)
 {
 	relay.input_at = relay.input_end = 0;
@@ -164,12 +174,8 @@ static void act(struct client *client, const char *message, size_t n)
 		write_input();
 		return;
 	case MESSAGE_STDIN_END:
-		if (!client->first || !(relay.flags & MONITOR_STDIN_ONCE))
-			return;
-		if (input_busy())
-			relay.input_ends = true;
-		else
-			close_input();
+		if (client->first && relay.awaits_end)
+			end_input();
 		return;
 	case MESSAGE_RESIZE:
 		if (n == 5)
@@ -213,6 +219,7 @@ static void receive(struct client *client)
 void relay_first(int fd)
 {
 	clients.at[0] = (struct client){.fd = fd, .first = true};
+	relay.awaits_end = relay.flags & MONITOR_STDIN_ONCE;
 }
 
 enum place { WAKE, LISTEN, INPUT, OUTPUT, FIRST_CLIENT = OUTPUT + 2, PLACES = FIRST_CLIENT + CLIENTS };
@@ -274,6 +281,9 @@ void relay_run(int wake)
 				read_output(stream);
 		}
 		relay.turn ^= 1;
+		/* It was killed: nobody else can say that nothing more comes, and who reads would wait for ever. */
+		if (relay.awaits_end && !clients.at[0].first)
+			end_input();
 		if (fds[LISTEN].revents)
 			relay.accept_later = lacks_room(clients_accept(relay.listen));
 	}
