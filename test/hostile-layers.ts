@@ -19,13 +19,13 @@ export interface HostileLayers {
   readonly cp?: Outcome;
 }
 
-export type Outcome = readonly string[] | RegExp;
+type Outcome = readonly string[] | RegExp;
 
 export const hello = "5 aaf4c61ddcc5";
 export const file = (name: string): FixtureEntry => ({ name, data: "hello" });
-export const link = (name: string, linkname: string): FixtureEntry => ({ name, type: "2", linkname });
-export const hard = (name: string, linkname: string): FixtureEntry => ({ name, type: "1", linkname });
-export const directory = (name: string, mode = 0o755): FixtureEntry => ({ name, type: "5", mode });
+const link = (name: string, linkname: string): FixtureEntry => ({ name, type: "2", linkname });
+const hard = (name: string, linkname: string): FixtureEntry => ({ name, type: "1", linkname });
+const directory = (name: string, mode = 0o755): FixtureEntry => ({ name, type: "5", mode });
 
 const BREAKOUTS: readonly Omit<HostileLayers, "ids">[] = [
   {

@@ -156,12 +156,21 @@ describe("links that lead to the host", () => {
     expect(statSync(canary).nlink).toBe(3);
   });
 
-  test("CP: /etc/passwd is a link, a pipe, too large, or rubbish", async () => {
+  test("IMG-07, CP-04: /etc/passwd is a link, a circle, a pipe, a device, too large, or rubbish", async () => {
     await using store = await newStore();
     const linked = await rootIn(store);
     rmSync(join(linked, "etc/passwd"));
     symlinkSync("/etc/shadow", join(linked, "etc/passwd"));
     expect(await bb(store, "-u", "daemon", linked, "true")).toMatchObject({ code: 125 });
+    for (const script of ["ln -s passwd etc/passwd", "mknod etc/passwd c 1 5", "truncate -s 5G etc/passwd"]) {
+      const odd = await rootIn(store);
+      rmSync(join(odd, "etc/passwd"));
+      expect((await run(["sh", "-ec", script], { cwd: odd })).code).toBe(0);
+      const result = await store.bb(["run", "--rm", "--network", "none", "-u", "user", odd, "true"], {
+        timeoutMs: 5000,
+      });
+      expect([script, result.code]).toEqual([script, 125]);
+    }
     const pipe = await rootIn(store);
     rmSync(join(pipe, "etc/passwd"));
     await run(["mkfifo", join(pipe, "etc/passwd")]);
@@ -178,6 +187,18 @@ describe("links that lead to the host", () => {
     );
     for (const user of ["a", "b", "c", "d"])
       expect(await bb(store, "-u", user, rubbish, "id")).toMatchObject({ code: 125 });
+  });
+
+  test("twins: /etc/passwd and /etc lie elsewhere in the image, by absolute links (IMG-07)", async () => {
+    await using store = await newStore();
+    for (const script of [
+      "mkdir -p nix/store/abc; mv etc/passwd nix/store/abc/passwd; ln -s /nix/store/abc/passwd etc/passwd",
+      "mkdir system; mv etc system/etc; ln -s /system/etc etc",
+    ]) {
+      const root = await rootIn(store);
+      expect((await run(["sh", "-ec", script], { cwd: root })).code).toBe(0);
+      expect(await bb(store, "-u", "user", root, "id", "-u")).toMatchObject({ code: 0, stdout: "1000\n" });
+    }
   });
 });
 

@@ -325,7 +325,7 @@ describe("hostile archives leave nothing (IMG-*, TAR-*)", () => {
     }
   });
 
-  test("links that lead out of the archive lead nowhere, and circles end (CVE-2014-9356)", async () => {
+  test("links that lead out of the archive lead nowhere, and circles end (IMG-08, CVE-2014-9356)", async () => {
     for (const linkname of ["/etc/passwd", "../../../../etc/passwd", "layer0/layer.tar"]) {
       const files = docker();
       files.delete("layer0/layer.tar");
@@ -335,7 +335,7 @@ describe("hostile archives leave nothing (IMG-*, TAR-*)", () => {
     }
   });
 
-  test("a layout in a directory is read through no link, and no file that blocks", async () => {
+  test("a layout in a directory is read through no link, and no file that blocks (IMG-08)", async () => {
     const outside = new Place();
     for (const name of ["index.json", "blobs", "blobs/sha256", blobName(configOf(image)), "fifo"]) {
       using place = new Place();
