@@ -1,4 +1,6 @@
 /** Other engines that hold images: what each does with archives, registries and containers, in a store of its own. */
+import { rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startContainerd, startDocker as startDockerd } from "./daemons.ts";
 import { time } from "./measure.ts";
@@ -47,6 +49,7 @@ export function ours(program: string, directory: string, onEnd: (usage: Bun.Reso
       const container = `c${containers++}`;
       bb("create", "--network", "none", "--name", container, image, "true");
       time(["sh", "-c", `exec "$@" < '${changes}'`, "sh", program, ...store, "cp", "-", `${container}:/`]);
+      time([program, ...store, "cp", unique(), `${container}:/unique`]);
       return bb("commit", container, name);
     },
     async [Symbol.asyncDispose]() {},
@@ -83,6 +86,15 @@ async function startPodman(directory: string): Promise<Engine> {
   };
 }
 
+const uniqueFile = join(tmpdir(), `bb-bench-unique-${process.pid}`);
+process.on("exit", () => rmSync(uniqueFile, { force: true }));
+
+/** A file that makes its layer another one than any before: one that is there already need not be kept. */
+function unique(): string {
+  writeFileSync(uniqueFile, crypto.randomUUID());
+  return uniqueFile;
+}
+
 function likeDocker(
   name: string,
   program: readonly string[],
@@ -101,6 +113,7 @@ function likeDocker(
       const container = `c${containers++}`;
       time([...program, "create", "--network", "none", "--name", container, image, "true"]);
       time(["sh", "-c", `exec "$@" < '${changes}'`, "sh", ...program, "cp", "-", `${container}:/`]);
+      time([...program, "cp", unique(), `${container}:/unique`]);
       return time([...program, "commit", container, to]);
     },
   };

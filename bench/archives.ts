@@ -2,7 +2,9 @@
  * Measures `bb load`, `save`, `push` and `commit` with a Debian image of four layers and 400 MB against whatever engines
  * this host has, and `bb images` with a thousand images, in interleaved runs. Run it as root, on a quiet machine.
  *
- *     bun bench/archives.ts [--runs N] [--directory DIR] [--json FILE]
+ *     bun bench/archives.ts [--only PART[,PART…]] [--runs N] [--directory DIR] [--json FILE]
+ *
+ * The parts are images, load, save, push, push-made and commit.
  */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -18,9 +20,11 @@ const BB = process.env["BB"] ?? join(import.meta.dir, "../dist/bb");
 const IMAGES = 1000;
 const TARGET_LIST_MS = 40;
 const TARGET_MEMORY_MB = 150;
+const PARTS = ["images", "load", "save", "push", "push-made", "commit"] as const;
 
 const { values } = parseArgs({
   options: {
+    only: { type: "string" },
     runs: { type: "string", default: "5" },
     directory: { type: "string", default: tmpdir() },
     json: { type: "string" },
@@ -28,12 +32,18 @@ const { values } = parseArgs({
 });
 const runs = Number(values.runs);
 if (!Number.isInteger(runs) || runs < 1) throw new Error(`--runs takes a number from 1, not "${values.runs}"`);
+const wanted: ReadonlySet<string> = new Set(values.only?.split(",") ?? PARTS);
+for (const name of wanted.difference(new Set(PARTS)))
+  throw new Error(`--only takes ${PARTS.join(", ")}, not "${name}"`);
 
 const directory = mkdtempSync(join(values.directory, "bb-bench-"));
 const peaks: number[] = [];
 let places = 0;
 try {
-  const results = { images: await list(), ...(await measure(makeFixture())) };
+  const results = {
+    ...(wanted.has("images") && { images: await list() }),
+    ...(wanted.size > (wanted.has("images") ? 1 : 0) && (await measure(makeFixture()))),
+  };
   console.log(`  bb's peak memory, MB = ${Math.max(...peaks).toFixed(0)}   target <= ${TARGET_MEMORY_MB}`);
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ runs, peaks, ...results })}\n`);
 } finally {
@@ -154,18 +164,20 @@ async function measure(fixture: Fixture): Promise<Record<string, Sample[]>> {
     },
   });
   const self = { name: "bb", start, readsOci: true };
-  await compare("load of plain layers", [self, ...peers].map(loads(plain)));
-  await compare("load of gzip layers", [
-    ...[self, ...peers].filter(({ readsOci }) => readsOci).map(loads(compressed)),
-    {
-      name: "skopeo, umoci",
-      once: () => {
-        const path = place();
-        const first = time(["skopeo", "copy", "--quiet", `oci-archive:${compressed}`, `oci:${join(path, "oci")}:x`]);
-        return first + time(["umoci", "unpack", "--image", `${join(path, "oci")}:x`, join(path, "bundle")]);
+  if (wanted.has("load")) {
+    await compare("load of plain layers", [self, ...peers].map(loads(plain)));
+    await compare("load of gzip layers", [
+      ...[self, ...peers].filter(({ readsOci }) => readsOci).map(loads(compressed)),
+      {
+        name: "skopeo, umoci",
+        once: () => {
+          const path = place();
+          const first = time(["skopeo", "copy", "--quiet", `oci-archive:${compressed}`, `oci:${join(path, "oci")}:x`]);
+          return first + time(["umoci", "unpack", "--image", `${join(path, "oci")}:x`, join(path, "bundle")]);
+        },
       },
-    },
-  ]);
+    ]);
+  }
 
   await using stack = new AsyncDisposableStack();
   const open = async (begin: Promise<Engine>, archive: string): Promise<Engine> => {
@@ -181,13 +193,15 @@ async function measure(fixture: Fixture): Promise<Record<string, Sample[]>> {
     once: () => time(["skopeo", "copy", "--quiet", from, to()]),
   });
 
-  await compare("save", [
-    ...[bb, ...others].map((engine) => ({
-      name: engine.name,
-      once: () => engine.save("debian:4", join(place(), "a.tar")),
-    })),
-    skopeo("skopeo", `oci:${layout}:latest`, () => `oci-archive:${join(place(), "a.tar")}:x`),
-  ]);
+  if (wanted.has("save")) {
+    await compare("save", [
+      ...[bb, ...others].map((engine) => ({
+        name: engine.name,
+        once: () => engine.save("debian:4", join(place(), "a.tar")),
+      })),
+      skopeo("skopeo", `oci:${layout}:latest`, () => `oci-archive:${join(place(), "a.tar")}:x`),
+    ]);
+  }
 
   const pushed = (name: string, push: (destination: string) => number) => ({
     name,
@@ -199,28 +213,35 @@ async function measure(fixture: Fixture): Promise<Record<string, Sample[]>> {
   const pushes = (engine: Engine, image: string) => pushed(engine.name, (to) => engine.push(image, to));
   const copies = (from: string) =>
     pushed("skopeo", (to) => time(["skopeo", "copy", "--quiet", "--dest-tls-verify=false", from, `docker://${to}`]));
-  // docker and podman keep no layers as they came: whatever they push, they compress.
-  await compare("push of 4 layers that came from a registry", [
-    ...[bb, ...others].map((engine) => pushes(engine, "debian:4")),
-    copies(`oci:${layout}:latest`),
-  ]);
-  const makers = [bb, ...others].filter((engine) => engine.import !== undefined);
-  for (const engine of makers) engine.import?.(base, "base:1");
-  const archive = join(place(), "base.tar");
-  bb.save("base:1", archive);
-  await compare("push of a layer that was made here, 170 MB", [
-    ...makers.map((engine) => pushes(engine, "base:1")),
-    copies(`docker-archive:${archive}`),
-  ]);
-
-  let images = 0;
-  await compare(
-    "commit of 12,000 files, 98 MB",
-    [bb, ...others].flatMap(({ name, commit }) =>
-      commit === undefined ? [] : [{ name, once: () => commit("debian:4", changes, `changed:${images++}`) }],
-    ),
-  );
+  if (wanted.has("push")) {
+    // docker and podman keep no layers as they came: whatever they push, they compress.
+    await compare("push of 4 layers that came from a registry", [
+      ...[bb, ...others].map((engine) => pushes(engine, "debian:4")),
+      copies(`oci:${layout}:latest`),
+    ]);
+  }
+  if (wanted.has("push-made")) await pushMade();
+  if (wanted.has("commit")) {
+    let images = 0;
+    await compare(
+      "commit of 12,000 files, 98 MB",
+      [bb, ...others].flatMap(({ name, commit }) =>
+        commit === undefined ? [] : [{ name, once: () => commit("debian:4", changes, `changed:${images++}`) }],
+      ),
+    );
+  }
   return results;
+
+  async function pushMade(): Promise<void> {
+    const makers = [bb, ...others].filter((engine) => engine.import !== undefined);
+    for (const engine of makers) engine.import?.(base, "base:1");
+    const archive = join(place(), "base.tar");
+    bb.save("base:1", archive);
+    await compare("push of a layer that was made here, 170 MB", [
+      ...makers.map((engine) => pushes(engine, "base:1")),
+      copies(`docker-archive:${archive}`),
+    ]);
+  }
 }
 
 function print(title: string, samples: readonly Sample[]): void {
