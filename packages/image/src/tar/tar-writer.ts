@@ -1,7 +1,18 @@
 import { allocate, BoxError, cstr } from "@bantubox/ffi";
-import { display, openFile, openRegular, readInto, readLink, readXattrs, S, type Stat, seek } from "../tree/tree.ts";
+import {
+  display,
+  openFile,
+  openRegular,
+  readInto,
+  readLink,
+  readOwnXattrs,
+  readXattrs,
+  S,
+  type Stat,
+  seek,
+} from "../tree/tree.ts";
 import { type Extent, sparseMap } from "./sparse.ts";
-import { type TarEntry, tarHeader } from "./tar-entry.ts";
+import { tarHeader } from "./tar-entry.ts";
 
 const BLOCK = 512;
 const CHUNK = 1 << 20;
@@ -9,6 +20,7 @@ const CHUNK = 1 << 20;
 const PATH_MAX = 4095;
 
 const ITSELF = cstr("");
+const HERE = cstr(".");
 const WHITEOUT = { mode: S.REG, uid: 0, gid: 0, size: 0, mtime: 0, rdevMajor: 0, rdevMinor: 0 };
 
 /** One thing of a tree, and what it shall be called in the archive. */
@@ -56,9 +68,9 @@ export class TarWriter {
     }
     const type = stat.mode & S.FMT;
     if (type === S.SOCK) return;
-    const xattrs = readXattrs(parent, name.length === 1 ? cstr(".") : name);
     if (type === S.DIR) {
       const slashed = path.length === 0 ? Buffer.from("./") : Buffer.concat([path, Buffer.from("/")]);
+      const xattrs = readXattrs(parent, name.length === 1 ? HERE : name);
       yield* this.#put(tarHeader({ path: slashed, stat, xattrs }));
       return;
     }
@@ -68,12 +80,12 @@ export class TarWriter {
       return;
     }
     if (type === S.REG) {
-      yield* this.#file({ parent, name, stat, path }, xattrs);
+      yield* this.#file({ parent, name, stat, path });
       return;
     }
     if (stat.links > 1) this.#linked.set(stat.identity, path);
     const symlink = type === S.LNK ? Buffer.from(readLink(parent, name, display(name))) : undefined;
-    yield* this.#put(tarHeader({ path, stat, symlink, xattrs }));
+    yield* this.#put(tarHeader({ path, stat, symlink, xattrs: readXattrs(parent, name) }));
   }
 
   /** Adds the mark that a layer hides `name` of the layers below; of everything in the directory when there is no name. */
@@ -92,13 +104,14 @@ export class TarWriter {
     if (this.#filled > 0) yield this.#flush();
   }
 
-  *#file(archived: Archived, xattrs: TarEntry["xattrs"]): Generator<Uint8Array> {
-    const { path } = archived;
+  *#file(archived: Archived): Generator<Uint8Array> {
+    const { name, path } = archived;
     const subject = display(path);
     using file = this.#open(archived, subject);
     // Something else has its place by now: as if it had been removed before.
     if (file === undefined) return;
     const { fd, stat } = file;
+    const xattrs = readOwnXattrs(fd, name);
     if (stat.links > 1) this.#linked.set(stat.identity, path);
     const map = sparseMap(fd, stat.size, subject);
     if (map === undefined) {

@@ -13,6 +13,7 @@ import {
   openRegular,
   readLink,
   readNames,
+  readOwnXattrs,
   readXattrs,
   S,
   type Stat,
@@ -196,7 +197,7 @@ export class Transfer {
     const output = createFile(to);
     try {
       this.bytes += this.#data.copy(file.fd, output, file.stat, subject);
-      this.#settle(from, { parent: output, name: ITSELF }, file.stat);
+      this.#settle(from, { parent: output, name: ITSELF }, file.stat, readOwnXattrs(file.fd, from.name));
     } finally {
       close(output);
     }
@@ -220,7 +221,12 @@ export class Transfer {
   }
 
   /** Ownership before the mode, since chown(2) takes setuid away; capabilities after it, for the same reason; times last. */
-  #settle(from: Place, to: Place, stat: Stat): void {
+  #settle(
+    from: Place,
+    to: Place,
+    stat: Stat,
+    xattrs = readXattrs(from.parent, from.name.length === 1 ? HERE : from.name),
+  ): void {
     const { owner = stat, privileges, layers = false } = this.#options;
     const subject = display(from.name);
     const isItself = to.name.length === 1;
@@ -236,7 +242,7 @@ export class Transfer {
     const source = from.name.length === 1 ? HERE : from.name;
     // A file's descriptor has no name below it: by that of the descriptor itself.
     const place = isItself && !isDirectory(stat) ? undefined : own;
-    for (const xattr of readXattrs(from.parent, source)) {
+    for (const xattr of xattrs) {
       if (!keeps && xattr.name === "security.capability") continue;
       if (place === undefined) writeOwnXattr(to.parent, xattr);
       else writeXattr(to.parent, place, xattr);

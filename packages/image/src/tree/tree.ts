@@ -176,20 +176,35 @@ export interface Xattr {
  * host's security modules, ACLs and of overlay itself stay behind. By `/proc/self/fd`, since there is no `lgetxattrat`.
  */
 export function readXattrs(parent: number, name: Uint8Array): Xattr[] {
-  const path = pathBelow(parent, name);
-  const length = attempt("llistxattr", path, 0, 0);
+  return imageXattrs(BY_PATH, pathBelow(parent, name), name);
+}
+
+/** As `readXattrs`, of a file that is open for reading. */
+export function readOwnXattrs(fd: number, name: Uint8Array): Xattr[] {
+  return imageXattrs(BY_DESCRIPTOR, fd, name);
+}
+
+const BY_PATH = { list: "llistxattr", get: "lgetxattr" } as const;
+const BY_DESCRIPTOR = { list: "flistxattr", get: "fgetxattr" } as const;
+
+function imageXattrs(
+  calls: typeof BY_PATH | typeof BY_DESCRIPTOR,
+  target: Uint8Array | number,
+  name: Uint8Array,
+): Xattr[] {
+  const length = attempt(calls.list, target, 0, 0);
   // Most files have none, and some file systems know none.
   if (length <= 0) {
     if (length === 0 || length === -ERRNO.EOPNOTSUPP || length === -ERRNO.ENOENT) return [];
-    throw new SysError("llistxattr", -length, display(name));
+    throw new SysError(calls.list, -length, display(name));
   }
   const list = allocate(length + 1024);
-  const got = call("llistxattr", display(name), path, list, list.length);
+  const got = call(calls.list, display(name), target, list, list.length);
   const xattrs: Xattr[] = [];
   for (const key of Buffer.from(list.buffer, 0, got).toString().split("\0").sort()) {
     if (!isImageXattr(key)) continue;
     const value = allocate(65536);
-    const size = call("lgetxattr", `${key} of ${display(name)}`, path, cstr(key), value, value.length);
+    const size = call(calls.get, `${key} of ${display(name)}`, target, cstr(key), value, value.length);
     xattrs.push({ name: key, value: value.slice(0, size) });
   }
   return xattrs;
