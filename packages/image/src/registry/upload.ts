@@ -79,6 +79,18 @@ export async function uploadBlob(upload: Upload): Promise<Uploaded> {
   }
 }
 
+/**
+ * Looks for a blob whose bytes need not be at hand, and has it mounted from where else it is, if it can be.
+ *
+ * @returns Undefined when it must be sent.
+ */
+export async function findBlob(blob: KnownBlob & Pick<Upload, "mountFrom">): Promise<Uploaded | undefined> {
+  if (await hasRemoteBlob(blob)) return "exists";
+  if (blob.mountFrom === undefined) return undefined;
+  // An upload that it opens instead is left for the registry to forget.
+  return (await startUpload(blob, blob.source.digest)) === undefined ? "mounted" : undefined;
+}
+
 /** A small blob that is at hand. */
 export function inMemory(digest: Digest, bytes: Uint8Array): BlobSource {
   return { digest, size: bytes.length, read: async (offset, length) => bytes.subarray(offset, offset + length) };

@@ -6,7 +6,7 @@ import { type Reference, repositoryName } from "../document/reference.ts";
 import type { Compression } from "../layer/compress.ts";
 import type { GzipThreads } from "../layer/gzip-threads.ts";
 import type { Session } from "../registry/session.ts";
-import { type BlobSource, SMALL_BLOB, type Uploaded, uploadBlob } from "../registry/upload.ts";
+import { type BlobSource, findBlob, SMALL_BLOB, type Uploaded, uploadBlob } from "../registry/upload.ts";
 import { streamBlob } from "../registry/upload-stream.ts";
 import { blobPath, hasBlob } from "../store/blobs.ts";
 import type { ImageStore } from "../store/store.ts";
@@ -58,37 +58,27 @@ export async function pushLayer(context: LayerContext, layer: PushedLayer): Prom
       hint: "Pull the image again",
     });
   }
+  const known = compression === "none" ? descriptor : recall(store, layer, compression);
+  if (known !== undefined) {
+    const found = await findBlob({
+      ...context,
+      source: known,
+      mountFrom: findElsewhere(context, diffId, known.digest),
+    });
+    if (found !== undefined) return finish(context, known, found);
+  }
   await using blob = new LayerBlob({
     ...context,
     plain: descriptor,
     diffId,
     onBytes: (bytes) => context.report("preparing", bytes, descriptor.size),
   });
-  const known = compression === "none" ? descriptor : recall(store, layer, compression);
-  if (known !== undefined) {
-    // Made only if the registry turns out to want its bytes.
-    const read = async (offset: number, length: number): Promise<Uint8Array> => {
-      if ((await blob.made()).digest !== known.digest) throw new OtherBytes();
-      return await blob.read(offset, length);
-    };
-    try {
-      return await push(context, layer, known, { ...known, read });
-    } catch (error) {
-      if (!(error instanceof OtherBytes)) throw error;
-    }
-  }
   const outcome = await pushMeanwhile(context, blob);
   const made = await blob.made();
   if (compression !== "none") remember(store, diffId, compression, made);
-  if (outcome === undefined) {
-    return await push(context, layer, made, { ...made, read: (offset, length) => blob.read(offset, length) });
-  }
-  context.report(PHASES[outcome], made.size, made.size);
-  return made;
+  if (outcome !== undefined) return finish(context, made, outcome);
+  return await push(context, layer, made, { ...made, read: (offset, length) => blob.read(offset, length) });
 }
-
-/** An older version compressed the layer to something else, and the registry does not have that any more. */
-class OtherBytes extends Error {}
 
 async function push(
   context: LayerContext,
@@ -105,6 +95,10 @@ async function push(
     mountFrom: findElsewhere(context, diffId, descriptor.digest),
     onBytes: (current) => report("pushing", current, descriptor.size),
   });
+  return finish(context, descriptor, outcome);
+}
+
+function finish({ report }: LayerContext, descriptor: Descriptor, outcome: Uploaded): Descriptor {
   report(PHASES[outcome], descriptor.size, descriptor.size);
   return descriptor;
 }
