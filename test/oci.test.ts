@@ -1,6 +1,6 @@
 /** bb-oci as engines call it: the commands, their words, statuses and files. */
 import { describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { run, until } from "./harness.ts";
 import { BB_OCI, cgroupsOf, newRuntime, sharedDirectory, started, stopped } from "./oci-harness.ts";
@@ -183,6 +183,47 @@ describe("what is refused is refused before anything is made", () => {
       time: expect.stringMatching(/^\d{4}-\d\d-\d\dT/) as unknown as string,
     });
     expect(readdirSync(runtime.root)).toEqual([]);
+  });
+
+  test("a log that cannot be written to, and a format that nobody knows, whatever else is asked, as in runc", async () => {
+    await using runtime = newRuntime();
+    const id = runtime.id();
+    await runtime.ok(["create", "-b", await runtime.bundle(["true"]), id]);
+    const nowhere = join(runtime.directory, "nowhere/log");
+    const cases: [string[], string][] = [
+      [["--log", nowhere], `Cannot open the log \\"${nowhere}\\": ENOENT`],
+      [["--log", runtime.directory], `Cannot open the log \\"${runtime.directory}\\": EISDIR`],
+      [["--log-format", "xml"], "invalid log-format: xml"],
+      [["--log", nowhere, "--log-format", "xml"], "invalid log-format: xml"],
+    ];
+    for (const [flags, words] of cases) {
+      for (const command of [["state", id], ["start", id], ["kill", id, "9"], ["delete", id], ["list"], ["nope"], []]) {
+        const { code, stdout, stderr } = await runtime.oci([...flags, ...command]);
+        expect([code, stdout, stderr]).toEqual([1, "", expect.stringMatching(/^time=.*\n$/)]);
+        expect(stderr).toContain(`level=error msg="${words}"`);
+      }
+      expect((await runtime.oci([...flags, "--version"])).code).toBe(0);
+    }
+    // Nothing was done, and the twin: one that is missing is made.
+    const log = join(runtime.directory, "log");
+    expect(JSON.parse(await runtime.ok(["--log", log, "--log-format=", "state", id]))).toMatchObject({
+      status: "created",
+    });
+    expect(readFileSync(log, "utf8")).toBe("");
+    await runtime.ok(["delete", "--force", id]);
+  });
+
+  test("a log that is missing for one of many containers that differ by their IDs only", async () => {
+    await using runtime = newRuntime();
+    const bundle = await runtime.bundle(["true"]);
+    for (const isThere of [true, true, true, false]) {
+      const id = runtime.id();
+      const directory = join(runtime.directory, id);
+      if (isThere) mkdirSync(directory);
+      const { code, stderr } = await runtime.oci(["--log", join(directory, "log"), "run", "-b", bundle, id]);
+      expect([code, stderr]).toEqual(isThere ? [0, ""] : [1, expect.stringContaining("Cannot open the log")]);
+      expect(readdirSync(runtime.root)).toEqual([]);
+    }
   });
 
   test("a terminal that is left to nobody", async () => {

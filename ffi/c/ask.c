@@ -20,14 +20,21 @@ static char *const *skip_globals(char *const *word, struct asked *asked)
 {
 	static const char *const valued[] = {"--root", "--log", "--log-format", "--criu", "--rootless"};
 	static const char *const plain[] = {"--systemd-cgroup", "--debug"};
+	static const char *const formats[] = {"", "text", "json"};
 
 	for (; *word && **word == '-'; word++) {
 		if (is_one_of(*word, plain, sizeof(plain) / sizeof(*plain)))
 			continue;
 		if (!is_one_of(*word, valued, sizeof(valued) / sizeof(*valued)) || !word[1])
 			return 0;
-		if (same_text(*word++, "--root"))
+		const char *flag = *word++;
+
+		if (same_text(flag, "--root"))
 			asked->root = *word;
+		else if (same_text(flag, "--log"))
+			asked->log = *word;
+		else if (same_text(flag, "--log-format") && !is_one_of(*word, formats, sizeof(formats) / sizeof(*formats)))
+			return 0;
 	}
 	return *word ? word : 0;
 }

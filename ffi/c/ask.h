@@ -13,6 +13,7 @@ enum ask_command { ASK_START = 1, ASK_STATE, ASK_KILL, ASK_DELETE };
 struct asked {
 	enum ask_command command;
 	const char *root, *id;
+	const char *log; /* null: none */
 	int signal;	/* of ASK_KILL */
 	int is_forced;	/* ASK_DELETE */
 	size_t words;	/* in front of the command, with the program's name */

@@ -70,7 +70,7 @@ static void append(char path[PATH_BYTES], const char *what)
 static int takes_value(const char *word)
 {
 	static const char *const flags[] = {
-		"--root",	"--log",	  "--log-format", "--criu",	  "--rootless",	 "--bundle", "-b",
+		"--root",	"--log-format",	  "--criu",	  "--rootless",	 "--bundle",  "-b",
 		"--pid-file",	"--console-socket", "--pidfd-socket", "--process", "-p",	 "--cwd",    "--env",
 		"-e",		"--user",	  "-u",		  "--additional-gids", "-g",	 "--apparmor", "--process-label",
 		"--cap",	"-c",		  "--cgroup",	  "--preserve-fds",
@@ -95,7 +95,7 @@ static const char *value_of(char ***word, const char *name, const char *brief)
 
 /* What of a command line says which files the command reads. */
 struct words {
-	const char *root, *command, *bundle, *process, *id;
+	const char *root, *log, *command, *bundle, *process, *id;
 	char **process_word; /* the one that holds the process file's path */
 };
 
@@ -124,6 +124,8 @@ static int parse(char **argv, struct words *words)
 			}
 		} else if ((value = value_of(&argv, "--root", "--root"))) {
 			words->root = value;
+		} else if ((value = value_of(&argv, "--log", "--log"))) {
+			words->log = value;
 		} else if ((value = value_of(&argv, "--bundle", "-b"))) {
 			words->bundle = value;
 		} else if ((value = value_of(&argv, "--process", "-p"))) {
@@ -187,6 +189,8 @@ void front_main(long *stack)
 	if (!parse(argv, &words) || words.root[0] != '/')
 		return;
 	if (!same_text(words.command, "create") && !same_text(words.command, "run") && !same_text(words.command, "exec"))
+		return;
+	if (!log_opens(words.log))
 		return;
 	at = SYS_6(__NR_mmap, 0, 4 * REQUEST_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (at < 0 && at > -4096)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What is read of command lines, hosted and with sanitizers. Each ends with the argument ";"; for each
- * command, words, force, signal, root, ID and path are printed, a line each, or 0.
+ * command, words, force, signal, root, log, ID and path are printed, a line each, or 0.
  */
 #include "ask.h"
 
@@ -17,8 +17,8 @@ static void try(char **argv)
 	if (!path)
 		exit(3);
 	if (ask(argv, &asked, path))
-		printf("%d\n%zu\n%d\n%d\n%s\n%s\n%s\n", (int)asked.command, asked.words, asked.is_forced, asked.signal, asked.root, asked.id,
-		       path);
+		printf("%d\n%zu\n%d\n%d\n%s\n%s\n%s\n%s\n", (int)asked.command, asked.words, asked.is_forced, asked.signal,
+		       asked.root, asked.log ? asked.log : "", asked.id, path);
 	else
 		printf("0\n");
 	free(path);

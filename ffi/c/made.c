@@ -15,6 +15,19 @@
 #define LOCK_NB 4
 #define SIG_IGN 1
 
+int log_opens(const char *path)
+{
+	int fd;
+
+	if (!path || !*path)
+		return 1;
+	fd = (int)SYS_4(__NR_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return 0;
+	sys_close(fd);
+	return 1;
+}
+
 /* To its first process. Nothing but the record of that is looked at, and no lock is needed. */
 static void kill_made(char path[ASK_PATH_BYTES], int number, char *text)
 {
@@ -84,7 +97,7 @@ void serve_made(char **argv, char *const *environment)
 	uint64_t former[4];
 	struct made made = {.path = path, .text = text, .environment = environment};
 
-	if (!ask(argv, &asked, path))
+	if (!ask(argv, &asked, path) || !log_opens(asked.log))
 		return;
 	if (asked.command == ASK_KILL) {
 		kill_made(path, asked.signal, text);

@@ -25,6 +25,9 @@ struct made {
 /* serve_made - ends this process if that was all, and else comes back. `argv` begins with the program's name. */
 void serve_made(char **argv, char *const *environment);
 
+/* Whether the log can be written to, which is made if it is missing; null and empty stand for none. */
+int log_opens(const char *path);
+
 /* Takes the container's lock, as whoever makes, starts or deletes it does. Returns whether nobody else has it. */
 int lock_made(const struct made *made);
 

@@ -10,6 +10,7 @@ import starts from "./commands/start.ts";
 import states from "./commands/state.ts";
 import { checkId, directoryOf } from "./container.ts";
 import { absolute, GLOBAL_FLAGS } from "./globals.ts";
+import { parseLogFormat } from "./log.ts";
 
 const ffi = join(import.meta.dir, "../../../ffi");
 const COMMANDS = { start: starts, state: states, kill: kills, delete: deletes };
@@ -18,6 +19,7 @@ interface Asked {
   readonly command: string | undefined;
   readonly isForced: boolean;
   readonly signal: number;
+  readonly log: string;
   readonly path: string;
 }
 
@@ -29,10 +31,10 @@ function theirs(lines: readonly (readonly string[])[]): (Asked | undefined)[] {
   const all = lines.map((args) => {
     const command = printed.shift();
     if (command === "0") return undefined;
-    const [words, forced, signal, root, id, path = ""] = printed.splice(0, 6);
+    const [words, forced, signal, root, log = "", id, path = ""] = printed.splice(0, 7);
     expect(args[Number(words) - 1]).toBe(["", "start", "state", "kill", "delete"][Number(command)] ?? "");
     expect(path).toBe(`${root}/${id}`);
-    return { command: args[Number(words) - 1], isForced: forced === "1", signal: Number(signal), path };
+    return { command: args[Number(words) - 1], isForced: forced === "1", signal: Number(signal), log, path };
   });
   expect(printed).toEqual([""]);
   return all;
@@ -51,7 +53,9 @@ function ours(args: readonly string[]): Asked {
   expect((own as { all?: boolean }).all).toBeUndefined();
   const root = values.root ? absolute(values.root) : "/run/bb-oci";
   const isForced = (own as { force?: boolean }).force ?? false;
-  return { command: name, isForced, signal: Number(signal), path: directoryOf({ root }, id) };
+  parseLogFormat(values["log-format"]);
+  const path = directoryOf({ root }, id);
+  return { command: name, isForced, signal: Number(signal), log: values.log ?? "", path };
 }
 
 test("what the front understands is what Bun understands", () => {
@@ -83,6 +87,7 @@ test("what the front understands is what Bun understands", () => {
     ["--root", "/run/x"],
     ["--log", "/log"],
     ["--log-format", "json"],
+    ["--log-format", "bad"],
     ["--systemd-cgroup"],
     ["--rootless", "--root"],
   );

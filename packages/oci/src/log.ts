@@ -1,7 +1,29 @@
-import { AT, attempt, close, cstr, O } from "@bantubox/ffi";
+import { AT, attempt, BoxError, close, cstr, O, SysError } from "@bantubox/ffi";
 import type { Globals } from "./globals.ts";
 
 export type Level = "error" | "warning" | "info" | "debug";
+
+/**
+ * What `--log-format` says; text without it.
+ *
+ * @throws {BoxError} `usage`
+ */
+export function parseLogFormat(text = ""): "text" | "json" {
+  if (text === "json") return text;
+  if (text === "" || text === "text") return "text";
+  throw new BoxError("usage", `invalid log-format: ${text}`);
+}
+
+/**
+ * Makes the log, so that nobody learns only when something else fails that there is none.
+ *
+ * @throws {SysError} When it cannot be written to.
+ */
+export function makeLog(path: string): void {
+  const fd = openLog(path);
+  if (fd < 0) throw new SysError("open", -fd, `the log ${JSON.stringify(path)}`);
+  close(fd);
+}
 
 /**
  * Says something where the caller wants it: engines read the last line of level
@@ -19,12 +41,17 @@ export function log({ log: path, isJson }: Pick<Globals, "log" | "isJson">, leve
     writeAll(2, `${line}\n`);
     return;
   }
-  const fd = attempt("openat", AT.FDCWD, cstr(path), O.WRONLY | O.CREAT | O.APPEND | O.CLOEXEC, 0o644);
+  const fd = openLog(path);
   if (fd >= 0) {
     writeAll(fd, `${line}\n`);
     close(fd);
   }
   if (level === "error") writeAll(2, `${message}\n`);
+}
+
+/** @returns A descriptor, or -errno. */
+function openLog(path: string): number {
+  return attempt("openat", AT.FDCWD, cstr(path), O.WRONLY | O.CREAT | O.APPEND | O.CLOEXEC, 0o644);
 }
 
 /** What is about to be done, in the words that runc's users look for in a debug log. */

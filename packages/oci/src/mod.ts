@@ -3,7 +3,7 @@ import { checkCount } from "./command.ts";
 import { COMMANDS } from "./commands.ts";
 import { fail } from "./fail.ts";
 import { absolute, defaultRoot, GLOBAL_FLAGS, type Globals, type Program } from "./globals.ts";
-import { print } from "./log.ts";
+import { makeLog, parseLogFormat, print } from "./log.ts";
 
 /**
  * Runs the OCI runtime's command line. What goes wrong is said where the caller wants it.
@@ -16,10 +16,15 @@ export async function runOci(args: readonly string[], program: Program): Promise
     const { values, rest } = parseArguments(GLOBAL_FLAGS, args);
     const log = values.log ? absolute(values.log) : undefined;
     const root = values.root ? absolute(values.root) : defaultRoot();
-    globals = { program, values, root, log, isJson: values["log-format"] === "json" };
     const [name, ...words] = rest;
+    globals = { ...globals, values, root };
     if (values.version) return await showVersion(globals);
-    if (values.help || name === undefined || name === "help") return await showHelp(globals, words[0]);
+    if (values.help) return await showHelp(globals, words[0]);
+    globals = { ...globals, isJson: parseLogFormat(values["log-format"]) === "json" };
+    // What explains a failure has something better to say than that.
+    if (log !== undefined && name !== "internal") makeLog(log);
+    globals = { ...globals, log };
+    if (name === undefined || name === "help") return await showHelp(globals, words[0]);
     return await dispatch(globals, name, words);
   } catch (error) {
     return fail(globals, error);
