@@ -175,3 +175,21 @@ test("--tail gives no more lines than were asked for, however fast others come",
   await until("it prints", async () => (await store.ok(["logs", "--tail", "1", "fast"])) !== "");
   for (let i = 0; i < 20; i++) expect(await store.ok(["logs", "--tail", "2", "fast"])).toMatch(/^[0-9]+\n[0-9]+$/);
 });
+
+test.each([
+  ["1", "3\n"],
+  ["2", "2\n3\n"],
+  ["9", "1\n2\n3\n"],
+])("-f --tail %s begins with the last lines, and goes on from there", async (tail, last) => {
+  await using store = await newStore();
+  const script = "echo 1; echo 2; echo 3; until [ -e /tmp/go ]; do sleep 0.05; done; echo 4";
+  await store.ok(["run", "-d", "--name", "box", "--network", "none", await busyboxRoot(), "sh", "-c", script]);
+  await until("it prints", async () => (await store.ok(["logs", "box"])) === "1\n2\n3");
+  const child = Bun.spawn([...store.command, "logs", "-f", "--tail", tail, "box"], { stdout: "pipe" });
+  let text = "";
+  for await (const chunk of child.stdout) {
+    text += new TextDecoder().decode(chunk);
+    if (text === last) await store.ok(["exec", "box", "touch", "/tmp/go"]);
+  }
+  expect(text).toBe(`${last}4\n`);
+});

@@ -7,21 +7,47 @@ import type { LogEntry } from "./logs.ts";
 const FIRST_WINDOW = 1 << 16;
 const NEWLINE = 10;
 
-/** The last `count` entries, the oldest first: read from the end, however much there is before. */
-export function lastEntries(directory: string, count: number): LogEntry[] {
+type IsWanted = (entry: LogEntry) => boolean;
+
+/** Where to begin to read: a descriptor, which the caller closes, and bytes from the file's beginning. */
+export interface LogPlace {
+  readonly fd: number;
+  readonly position: number;
+}
+
+/** The last `count` entries that are wanted, the oldest first: read from the end, however much there is before. */
+export function lastEntries(directory: string, count: number, isWanted: IsWanted): LogEntry[] {
   const files = openAll(directory);
   try {
     const parts: LogEntry[][] = [];
-    let wanted = count;
+    let missing = count;
     for (const fd of files) {
-      if (wanted <= 0) break;
-      const part = lastOfFile(fd, wanted);
-      parts.unshift(part);
-      wanted -= part.length;
+      if (missing <= 0) break;
+      const part = lastOfFile(fd, missing, isWanted).found;
+      parts.unshift(part.map(({ entry }) => entry));
+      missing -= part.length;
     }
     return parts.flat();
   } finally {
     for (const fd of files) closeSync(fd);
+  }
+}
+
+/** Where these entries begin, for who goes on from there. @returns Undefined when nothing has been printed yet. */
+export function placeOfLast(directory: string, count: number, isWanted: IsWanted): LogPlace | undefined {
+  const files = openAll(directory);
+  let place: LogPlace | undefined;
+  try {
+    let missing = count;
+    for (const fd of files) {
+      const { found, end } = lastOfFile(fd, missing, isWanted);
+      missing -= found.length;
+      place = { fd, position: missing > 0 ? 0 : (found[0]?.at ?? end) };
+      if (missing <= 0) break;
+    }
+    return place;
+  } finally {
+    for (const fd of files) if (fd !== place?.fd) closeSync(fd);
   }
 }
 
@@ -40,12 +66,25 @@ function openAll(directory: string): number[] {
   return files;
 }
 
-function lastOfFile(fd: number, count: number): LogEntry[] {
+interface Found {
+  readonly entry: LogEntry;
+  /** Bytes before it in the file. */
+  readonly at: number;
+}
+
+interface LastOfFile {
+  readonly found: readonly Found[];
+  /** Bytes of whole lines: what follows is still being written. */
+  readonly end: number;
+}
+
+function lastOfFile(fd: number, count: number, isWanted: IsWanted): LastOfFile {
   const { size } = fstatSync(fd);
   for (let window = FIRST_WINDOW; ; window *= 4) {
     const start = Math.max(0, size - window);
-    const entries = entriesOf(readAt(fd, start, size - start), start === 0);
-    if (entries.length >= count || start === 0) return entries.slice(-count);
+    const { found, end } = entriesOf(readAt(fd, start, size - start), start, isWanted);
+    const isEnough = found.length >= count && end > start;
+    if (isEnough || start === 0) return { found: found.slice(Math.max(0, found.length - count)), end };
   }
 }
 
@@ -58,14 +97,15 @@ function readAt(fd: number, position: number, length: number): Uint8Array {
 }
 
 /** What ends in a newline; of a piece from within a file the first line is not whole. */
-function entriesOf(bytes: Uint8Array, isWhole: boolean): LogEntry[] {
-  const entries: LogEntry[] = [];
-  let at = isWhole ? 0 : bytes.indexOf(NEWLINE) + 1;
-  if (at === 0 && !isWhole) return entries;
-  for (let end = bytes.indexOf(NEWLINE, at); end !== -1; end = bytes.indexOf(NEWLINE, at)) {
-    const entry = parseLogRecord(bytes.subarray(at, end));
-    at = end + 1;
-    if (entry !== undefined) entries.push(entry);
+function entriesOf(bytes: Uint8Array, start: number, isWanted: IsWanted): LastOfFile {
+  const found: Found[] = [];
+  let at = start === 0 ? 0 : bytes.indexOf(NEWLINE) + 1;
+  if (at > 0 || start === 0) {
+    for (let end = bytes.indexOf(NEWLINE, at); end !== -1; end = bytes.indexOf(NEWLINE, at)) {
+      const entry = parseLogRecord(bytes.subarray(at, end));
+      if (entry !== undefined && isWanted(entry)) found.push({ entry, at: start + at });
+      at = end + 1;
+    }
   }
-  return entries;
+  return { found, end: start + at };
 }

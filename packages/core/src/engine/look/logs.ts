@@ -5,7 +5,7 @@ import { containerDirectory, type Engine } from "../state/engine.ts";
 import { isLocked } from "../state/lock.ts";
 import { logName, openIfThere } from "./log-files.ts";
 import { parseLogRecord } from "./log-record.ts";
-import { lastEntries } from "./log-tail.ts";
+import { type LogPlace, lastEntries, placeOfLast } from "./log-tail.ts";
 
 export interface LogOptions {
   /** Go on until the container ends. */
@@ -34,29 +34,11 @@ const GAP_TRIES = 100;
 export async function* readLogs(engine: Engine, idOrName: string, options: LogOptions = {}): AsyncGenerator<LogEntry> {
   const { id } = getContainer(engine, idOrName);
   const directory = containerDirectory(engine, id);
-  if (options.tail !== undefined && !options.follow) {
-    const isAnyTime = options.sinceMs === undefined && options.untilMs === undefined;
-    if (isAnyTime) return yield* lastEntries(directory, options.tail);
-    yield* await lastOf(readFiles(engine, id, directory, options), options.tail, options);
-    return;
-  }
-  const skip = options.tail === undefined ? 0 : countLines(directory, options) - options.tail;
-  let index = 0;
-  for await (const entry of readFiles(engine, id, directory, options)) {
-    if (isWanted(entry, options) && index++ >= skip) yield entry;
-  }
-}
-
-/** The last wanted entries, in one pass: what is counted first may be more, or rotated away, by the time it is read. */
-async function lastOf(entries: AsyncIterable<LogEntry>, tail: number, options: LogOptions): Promise<LogEntry[]> {
-  const last: LogEntry[] = [];
-  let next = 0;
-  for await (const entry of entries) {
-    if (tail === 0 || !isWanted(entry, options)) continue;
-    last[next] = entry;
-    next = (next + 1) % tail;
-  }
-  return last.length < tail ? last : [...last.slice(next), ...last.slice(0, next)];
+  const { tail } = options;
+  const isWantedHere = (entry: LogEntry): boolean => isWanted(entry, options);
+  if (tail !== undefined && !options.follow) return yield* lastEntries(directory, tail, isWantedHere);
+  const from = tail === undefined ? undefined : placeOfLast(directory, tail, isWantedHere);
+  for await (const entry of readFiles(engine, id, directory, options, from)) if (isWantedHere(entry)) yield entry;
 }
 
 function isWanted({ time }: LogEntry, { sinceMs, untilMs }: LogOptions): boolean {
@@ -65,30 +47,17 @@ function isWanted({ time }: LogEntry, { sinceMs, untilMs }: LogOptions): boolean
   return (sinceMs === undefined || at >= sinceMs) && (untilMs === undefined || at <= untilMs);
 }
 
-/** How many wanted entries the files hold now: one pass without keeping any. */
-function countLines(directory: string, options: LogOptions): number {
-  let count = 0;
-  for (let k = LOG.files - 1; k >= 0; k--) {
-    const fd = openIfThere(logName(directory, k));
-    if (fd === undefined) continue;
-    try {
-      for (const entry of new Tail(fd).entries()) if (isWanted(entry, options)) count++;
-    } finally {
-      closeSync(fd);
-    }
-  }
-  return count;
-}
-
 async function* readFiles(
   engine: Engine,
   id: string,
   directory: string,
   { follow, signal }: LogOptions,
+  from: LogPlace | undefined,
 ): AsyncGenerator<LogEntry> {
   // Without following, what the container writes into later files is left out, or a loud one had no end.
   const last = inodeOf(logName(directory, 0));
   let open: { fd: number; tail: Tail } | undefined;
+  if (from !== undefined) open = { fd: from.fd, tail: new Tail(from.fd, from.position) };
   try {
     for (;;) {
       // Looked at before the last read: what is written after it belongs to a container that still runs.
@@ -102,7 +71,7 @@ async function* readFiles(
           yield* open.tail.entries();
           closeSync(open.fd);
         }
-        open = { fd: next, tail: new Tail(next) };
+        open = { fd: next, tail: new Tail(next, 0) };
         continue;
       }
       if (isOver) return;
@@ -152,17 +121,20 @@ function hasEnded(engine: Engine, id: string): boolean {
 /** Reads whole records of a file that may still grow. */
 class Tail {
   readonly #fd: number;
+  #position: number;
   #rest: Uint8Array = new Uint8Array();
 
-  constructor(fd: number) {
+  constructor(fd: number, position: number) {
     this.#fd = fd;
+    this.#position = position;
   }
 
   *entries(): Generator<LogEntry> {
     const chunk = new Uint8Array(CHUNK);
     for (;;) {
-      const n = readSync(this.#fd, chunk, 0, CHUNK, null);
+      const n = readSync(this.#fd, chunk, 0, CHUNK, this.#position);
       if (n === 0) return;
+      this.#position += n;
       let bytes: Uint8Array = chunk.subarray(0, n);
       if (this.#rest.length > 0) bytes = Buffer.concat([this.#rest, bytes]);
       let at = 0;
