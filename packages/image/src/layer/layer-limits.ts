@@ -19,6 +19,7 @@ export const LAYER_LIMITS: LayerLimits = {
   ratio: 256,
   ratioFrom: 4 * 2 ** 30,
   entries: 4_000_000,
-  depth: 256,
+  // As deep as a path of 4,095 bytes can be: what a commit may hold, a load takes.
+  depth: 2048,
   pendingCharacters: 8 << 20,
 };

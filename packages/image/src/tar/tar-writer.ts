@@ -1,8 +1,10 @@
-import { allocate, BoxError, cstr } from "@bantubox/ffi";
+import { allocate, cstr } from "@bantubox/ffi";
 import {
   display,
   openFile,
   openRegular,
+  PATH_MAX,
+  pathTooLong,
   readInto,
   readLink,
   readOwnXattrs,
@@ -16,8 +18,6 @@ import { tarHeader } from "./tar-entry.ts";
 
 const BLOCK = 512;
 const CHUNK = 1 << 20;
-/** The kernel takes no longer ones. */
-const PATH_MAX = 4095;
 
 const ITSELF = cstr("");
 const HERE = cstr(".");
@@ -63,9 +63,7 @@ export class TarWriter {
    * @throws {BoxError} `path-too-long`
    */
   *add({ parent, name, stat, path }: Archived): Generator<Uint8Array> {
-    if (path.length > PATH_MAX) {
-      throw new BoxError("path-too-long", `Cannot archive ${display(path.subarray(0, 64))}…: its path is too long`);
-    }
+    if (path.length > PATH_MAX) throw pathTooLong("archive", path);
     const type = stat.mode & S.FMT;
     if (type === S.SOCK) return;
     if (type === S.DIR) {

@@ -11,6 +11,8 @@ import {
   isOpaque,
   openDirectory,
   openRegular,
+  PATH_MAX,
+  pathTooLong,
   readLink,
   readNames,
   readOwnXattrs,
@@ -26,8 +28,6 @@ import {
 /** How long the event loop may stand still, in milliseconds. */
 const BREATH_MS = 50;
 const SPECIAL_BITS = 0o6000;
-/** The kernel takes no longer ones, and each directory on the way is open. */
-const PATH_MAX = 4095;
 
 const ITSELF = cstr("");
 const HERE = cstr(".");
@@ -121,9 +121,7 @@ export class Transfer {
 
   /** @param target Below `#base`, for links. @param path Below what is copied, for people. */
   async #entry(from: Place, to: Place, stat: Stat, target: Buffer, path: Buffer): Promise<void> {
-    if (target.length > PATH_MAX) {
-      throw new BoxError("path-too-long", `Cannot copy ${display(target.subarray(0, 64))}…: its path is too long`);
-    }
+    if (target.length > PATH_MAX) throw pathTooLong("copy", target);
     const type = stat.mode & S.FMT;
     if (type === S.DIR) {
       await this.#directory(from, to, stat, target, path);

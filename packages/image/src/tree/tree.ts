@@ -96,6 +96,16 @@ export function openDirectory(parent: number | undefined, name: Uint8Array, subj
   return new Fd(raw);
 }
 
+/** The kernel takes no longer paths: what has one can be walked to, but no program could make it from its name. */
+export const PATH_MAX = 4095;
+
+export function pathTooLong(verb: string, path: Uint8Array): BoxError {
+  const message = `Cannot ${verb} ${display(path.subarray(0, 64))}…: its path is too long`;
+  return new BoxError("path-too-long", message, {
+    hint: `The kernel takes paths of ${PATH_MAX} bytes. Remove what is so deep, or move it up`,
+  });
+}
+
 /** No tree that fits on a disk in a bearable time is as deep. */
 const MANY_FILES = 1 << 20;
 
