@@ -255,6 +255,27 @@ test("what is held among others' processes has no more than its command will, an
   expect((permitted >> CAP_SYS_ADMIN) & 1n).toBe(0n);
 });
 
+test("a filter of 2019, which knows no newer call, is enough among others' processes, and for exec", async () => {
+  await using runtime = newRuntime();
+  const { id } = await started(runtime);
+  const { pid } = JSON.parse(await runtime.ok(["state", id]));
+  const other = runtime.id();
+  const newer = ["clone3", "close_range", "openat2", "pidfd_open", "pidfd_getfd", "faccessat2", "mount_setattr"];
+  const bundle = await runtime.bundle(["sleep", "60"], ({ linux, process }) => {
+    process["noNewPrivileges"] = false;
+    const refused = { names: newer, action: "SCMP_ACT_ERRNO", errnoRet: 1 };
+    linux["seccomp"] = { defaultAction: "SCMP_ACT_ALLOW", syscalls: [refused] };
+    for (const namespace of linux.namespaces) if (namespace.type === "pid") namespace.path = `/proc/${pid}/ns/pid`;
+  });
+  await runtime.ok(["create", "--bundle", bundle, other]);
+  await runtime.ok(["start", other]);
+  const open = "ls /proc/self/fd | wc -l";
+  // 0, 1, 2, and the directory itself.
+  expect(await runtime.ok(["exec", other, "sh", "-c", open])).toBe("4");
+  const held = JSON.parse(await runtime.ok(["state", other])).pid;
+  expect(readdirSync(`/proc/${held}/fd`).sort()).toEqual(["0", "1", "2"]);
+});
+
 test("what a held process cannot do is said by start: exec format error", async () => {
   await using runtime = newRuntime();
   const shared = sharedDirectory(runtime);

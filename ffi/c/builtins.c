@@ -65,14 +65,15 @@ __attribute__((noreturn)) static void child_main(struct session *session, enum p
 }
 
 /*
- * The default seccomp filter answers clone3 with ENOSYS, and a last stage is
- * forked behind it: clone knows all that such a fork needs.
+ * A seccomp filter answers clone3 with ENOSYS, or with EPERM if it is older
+ * than that call, and a last stage is forked behind it: clone knows all that
+ * such a fork needs.
  */
 long clone_process(const struct clone_args *args, int *pidfd)
 {
 	long pid = SYS_2(__NR_clone3, args, sizeof(*args));
 
-	if (pid != -ENOSYS || args->flags >> 32)
+	if ((pid != -ENOSYS && pid != -EPERM) || args->flags >> 32)
 		return pid;
 	return SYS_5(__NR_clone, args->flags | args->exit_signal, 0, pidfd, 0, 0);
 }

@@ -15,6 +15,7 @@ import {
   mayBeFilteredLast,
   type SeccompFilter,
   setRlimits,
+  shut,
   tightenFiles,
 } from "./identity.ts";
 import { PROPAGATION } from "./mount-options.ts";
@@ -110,10 +111,13 @@ function finish(build: Build, context: ChildContext): void {
   enterDirectory(steps, process.cwd);
   // Under --init PID 1 stays as it is, and what it forks inherits that; alone, only the command itself is filtered.
   const isLast = listener === undefined && !init && mayBeFilteredLast(process, isPidJoined(spec.linux));
+  // The listener's socket is needed as the filter is installed.
+  const isShut = !isLast && listener === undefined;
+  if (isShut) shut(steps, ending?.preserved, ending?.fifo);
   if (isLast) becomeUser(build, steps, process, undefined, { ...context, later: filter });
   else becomeUser(build, steps, process, filter, context);
-  if (init) runUnderInit(build, context, env);
-  else execute(build, steps, process, env, { ...ending, meets: true, ...(isLast && { filter }) });
+  if (init) runUnderInit(build, context, env, isShut);
+  else execute(build, steps, process, env, { ...ending, meets: true, isShut, ...(isLast && { filter }) });
 }
 
 function isPidJoined({ namespaces }: Linux): boolean {
@@ -290,10 +294,10 @@ function compileNetwork(build: Build, context: ChildContext): void {
 }
 
 /** --init: the child stays as a reaper, and its first child, pid 2 of the namespace, is the command. */
-function runUnderInit(build: Build, { spec, streams, ending }: ChildContext, env: Place): void {
+function runUnderInit(build: Build, { spec, streams, ending }: ChildContext, env: Place, isShut: boolean): void {
   const { plan, scratch } = build;
   const { child, inner } = plan;
-  child.builtin("closeOthers", 3, -1).tag(TAG.STATE);
+  if (!isShut) shut(child);
   child.builtin("fork", SECTION.INNER, 0, -1).into(scratch).tag(TAG.STATE);
   // From here on it lives as long as the command, which itself waits until the start is on record.
   child.sys("prctl", PR.SET_PDEATHSIG, 0, 0, 0, 0);
@@ -301,7 +305,7 @@ function runUnderInit(build: Build, { spec, streams, ending }: ChildContext, env
   // Its own process group, and the terminal's foreground, so that ^C reaches it once and not through PID 1 again.
   inner.sys("setpgid", 0, 0).tag(TAG.STATE);
   if (streams.kind === "pty") takeForeground(build, inner);
-  execute(build, inner, spec.process, env, { ...ending, meets: true });
+  execute(build, inner, spec.process, env, { ...ending, meets: true, isShut: true });
 }
 
 /**

@@ -11,6 +11,7 @@ import {
   execute,
   type SeccompFilter,
   setRlimits,
+  shut,
   tightenFiles,
 } from "./identity.ts";
 import { becomeMappedRoot, hasNamespace, NAMESPACE_FLAG } from "./namespaces.ts";
@@ -99,7 +100,7 @@ export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
   else useInherited(build, steps, context.process.user);
   // INNER is born where the container can look at it, and what is open there, through /proc (CVE-2016-9962):
   // so nothing is by which the working directory could be named either, which INNER has from here (CVE-2024-21626).
-  steps.builtin("closeOthers", 3 + preserved, listener?.socket ?? -1).tag(TAG.STATE);
+  shut(steps, preserved, listener?.socket);
   enterDirectory(steps, context.process.cwd);
   // A name that only the container's own processes can look up, such as /proc/self/root, is INNER's to enter.
   steps.ignore();
@@ -123,7 +124,7 @@ export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
   // It still needs the pipe that a listener waits for.
   if (listener !== undefined) tightenFiles(build, inner, context.process.rlimits ?? []);
   if (listener !== undefined && pids !== undefined) confineWithListener(build, context, listener, pids);
-  execute(build, inner, context.process, env, { preserved });
+  execute(build, inner, context.process, env, { preserved, isShut: listener === undefined });
 
   const { height = 0, width = 0 } = context.process.consoleSize ?? {};
   return plan.encode({

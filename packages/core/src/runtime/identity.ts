@@ -199,23 +199,34 @@ export interface Ending {
   readonly beforeExec?: (build: Build, steps: Steps) => void;
   /** Installed last of all: it need not allow what comes before. startContainer's hooks are behind it, too. */
   readonly filter?: SeccompFilter | undefined;
+  /** `shut` came before the filter that it is behind by now, which may be too old to allow it. */
+  readonly isShut?: boolean;
+}
+
+/**
+ * Closes everything but what the command may have and `fifo`, which execve closes.
+ *
+ * Closed at execve would be too late: working directory and command may be
+ * named /proc/self/fd/N, and some N leads to the host (CVE-2024-21626).
+ */
+export function shut(steps: Steps, preserved = 0, fifo?: Reg): void {
+  const CLOSE_RANGE_CLOEXEC = 4;
+  steps.builtin("closeOthers", 3 + preserved, fifo ?? -1).tag(TAG.STATE);
+  steps.sys("close_range", 3 + preserved, 0xffffffff, CLOSE_RANGE_CLOEXEC).tag(TAG.STATE);
 }
 
 /**
  * The last steps of every process of a container: nothing open but what it may have, a working directory inside, execve.
  *
- * Closed at execve would be too late: working directory and command may be
- * named /proc/self/fd/N, and some N leads to the host (CVE-2024-21626).
- *
  * @param env As `prepareEnvironment` returned it.
  */
 export function execute(build: Build, steps: Steps, process: Process, env: Place, ending: Ending = {}): void {
   const { plan } = build;
-  const { preserved = 0, fifo, beforeExec } = ending;
+  const { fifo, beforeExec } = ending;
   const candidates = plan.strings(candidatePaths(process));
   const argv = plan.strings(process.args);
   steps.sys("umask", process.user.umask ?? 0o022);
-  steps.builtin("closeOthers", 3 + preserved, fifo ?? -1).tag(TAG.STATE);
+  if (!ending.isShut) shut(steps, ending.preserved, fifo);
   enterDirectory(steps, process.cwd);
   steps.builtin("checkCwd", /^\/*$/.test(process.cwd) ? 0 : 1).tag(TAG.CWD);
   if (fifo !== undefined) steps.builtin("lookup", candidates, argv).tag(TAG.EXEC);
@@ -223,8 +234,6 @@ export function execute(build: Build, steps: Steps, process: Process, env: Place
   steps.builtin("waitGo");
   // Cleared only now that the start is on record: a container must not outlive an unrecorded start.
   steps.sys("prctl", PR.SET_PDEATHSIG, 0, 0, 0, 0);
-  const CLOSE_RANGE_CLOEXEC = 4;
-  steps.sys("close_range", 3 + preserved, 0xffffffff, CLOSE_RANGE_CLOEXEC);
   if (fifo !== undefined) steps.builtin("hold", fifo).tag(TAG.STATE);
   confine(build, steps, process, ending.filter);
   beforeExec?.(build, steps);
