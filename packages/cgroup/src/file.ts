@@ -6,6 +6,8 @@ export interface Write {
   readonly value: string;
   /** Not every kernel has the file, and none is missed where it is not. */
   readonly isOptional?: boolean;
+  /** It is welcome, no more: a refusal of the kernel's changes nothing. */
+  readonly isWish?: boolean;
 }
 
 /** A control file's text without its last newline; undefined when there is no such file or its cgroup is gone. */
@@ -20,12 +22,16 @@ export function readControl(path: string): string | undefined {
 }
 
 /** Writes `value` into a control file that exists, in one write(2): the kernel takes each write as one command. */
-export function writeControl({ path, value, isOptional = false }: Write): void {
+export function writeControl({ path, value, isOptional = false, isWish = false }: Write): void {
   const subject = `${JSON.stringify(value)} to ${JSON.stringify(path)}`;
   if (isOptional && !existsSync(path)) return;
-  // Never created: that is EACCES in a cgroup, which would hide that the file is missing.
-  using fd = new Fd(call("openat", subject, AT.FDCWD, cstr(path), O.WRONLY | O.CLOEXEC));
-  call("write", subject, fd.raw, cstr(value), value.length);
+  try {
+    // Never created: that is EACCES in a cgroup, which would hide that the file is missing.
+    using fd = new Fd(call("openat", subject, AT.FDCWD, cstr(path), O.WRONLY | O.CLOEXEC));
+    call("write", subject, fd.raw, cstr(value), value.length);
+  } catch (error) {
+    if (!isWish) throw error;
+  }
 }
 
 /** `dir` and every cgroup below it, parents first; nothing when `dir` does not exist. */

@@ -100,6 +100,19 @@ test("planCgroup() on v2 asks for nothing that is handed down already", () => {
   expect(planCgroup(host, "bantubox/one", {}).writes).toEqual([]);
 });
 
+test("planCgroup() on v2 hands down the controllers that nothing needs one by one, if all are wanted", () => {
+  const host = pretend({ "": "2" }, { ...V2_FILES, "/a/cgroup.subtree_control": "cpu cpuset io memory pids\n" });
+  const { writes } = planCgroup(host, "a/one", { cpu: { shares: 2 } }, { isWhole: true });
+  expect(lines(writes)).toEqual([
+    "/cgroup.subtree_control = +pids +io",
+    "/cgroup.subtree_control = +cpuset",
+    "/cgroup.subtree_control = +hugetlb",
+    "/a/cgroup.subtree_control = +hugetlb",
+    "/a/one/cpu.weight = 1",
+  ]);
+  expect(writes.map(({ isWish }) => isWish === true)).toEqual([false, true, true, true, false]);
+});
+
 test("planCgroup() on v2 refuses a limit that a top with processes in it cannot hand down, and does without statistics", () => {
   const host = pretend({ "": "2" }, { ...V2_FILES, "/cgroup.type": "domain\n", "/cgroup.procs": "1\n" });
   expect(() => planCgroup(host, "bantubox/one", { pids: { limit: 9 } })).toThrow(

@@ -73,6 +73,8 @@ interface Update {
  * Decides how to make the group `path` and hold it to `resources`. Makes nothing yet.
  *
  * @param options.isGiven Somebody else makes v2's directory, hands its controllers down, and removes it: systemd.
+ * @param options.isWhole v2's group gets all controllers that it can have, not only those that it is held to: who makes
+ * groups of its own inside may want them.
  * @param path Relative, such as `bantubox/<id>`: where the caller's own group is does not matter.
  * @throws {BoxError} `cgroup-unavailable` for a limit that this host cannot give, `invalid-resources` for
  * one that no host could, `invalid-cgroup-path`.
@@ -81,7 +83,7 @@ export function planCgroup(
   host: CgroupHost,
   path: string,
   resources: LinuxResources,
-  { isGiven = false }: { readonly isGiven?: boolean } = {},
+  { isGiven = false, isWhole = false }: { readonly isGiven?: boolean; readonly isWhole?: boolean } = {},
 ): CgroupPlan {
   const parts = pathParts(path);
   const draft: Draft = { host, path, writes: [], needed: new Map() };
@@ -90,7 +92,8 @@ export function planCgroup(
   if (cpuset?.version === 1) draft.writes.unshift(...fillCpuset(cpuset.mount, parts, resources.cpu ?? {}));
   const deviceProgram = addDevices(draft, resources.devices ?? []);
   // A controller's files appear when its parent hands it down: first of all, then.
-  if (!isGiven) draft.writes.unshift(...enableControllers(draft, parts));
+  if (!isGiven)
+    draft.writes.unshift(...enableControllers(draft, parts), ...(isWhole ? wishControllers(draft, parts) : []));
 
   const directories: string[] = [];
   const ours = isGiven ? host.hierarchies.filter(({ version }) => version === 1) : host.hierarchies;
@@ -340,7 +343,7 @@ function enableControllers({ host, path, needed }: Draft, parts: readonly string
   if (wanted.length === 0) return [];
 
   const writes: Write[] = [];
-  for (const dir of [unified, ...parts.slice(0, -1).map((part) => `${unified}/${part}`)]) {
+  for (const dir of aboveGroup(unified, parts)) {
     const file = `${dir}/cgroup.subtree_control`;
     const enabled = words(readControl(file) ?? "");
     let missing = wanted.filter((controller) => !enabled.includes(controller));
@@ -358,6 +361,27 @@ function enableControllers({ host, path, needed }: Draft, parts: readonly string
     if (missing.length > 0) writes.push({ path: file, value: missing.map((name) => `+${name}`).join(" ") });
   }
   return writes;
+}
+
+/** The writes that hand down the other v2 controllers as far as they can be: each alone, as one may be refused. */
+function wishControllers({ host, needed }: Draft, parts: readonly string[]): Write[] {
+  const { unified } = host;
+  const others = [...host.controllers].filter(
+    ([name, { version }]) => version === 2 && !needed.has(name) && !COUNTING.includes(name),
+  );
+  if (unified === undefined || others.length === 0) return [];
+  return aboveGroup(unified, parts).flatMap((dir) => {
+    const file = `${dir}/cgroup.subtree_control`;
+    const enabled = words(readControl(file) ?? "");
+    return others
+      .filter(([name]) => !enabled.includes(name))
+      .map(([name]) => ({ path: file, value: `+${name}`, isWish: true }));
+  });
+}
+
+/** v2's directories that hand controllers down to a group, the topmost first. */
+function aboveGroup(unified: string, parts: readonly string[]): string[] {
+  return [unified, ...parts.slice(0, -1).map((part) => `${unified}/${part}`)];
 }
 
 /** Whether `dir` may not hand down controllers: it holds processes, and is not the real top, which alone has no type. */

@@ -69,7 +69,7 @@ export async function restoreContainer(globals: Globals, options: RestoreOptions
   const isGiven = globals.values["systemd-cgroup"] === true;
   const { annotations } = spec;
   const { cgroupsPath } = spec.linux;
-  const cgroup = planCgroup(host, groupPath(cgroupsPath, id, isGiven), resources, { isGiven });
+  const cgroup = planCgroup(host, groupPath(cgroupsPath, id, isGiven), resources, { isGiven, isWhole: true });
   const scope = isGiven
     ? { ...planScope(systemdGroup(cgroupsPath, id), { id, resources, annotations }), seed: SEED_FD }
     : undefined;

@@ -24,9 +24,10 @@ export function makeCgroups(build: Build, cgroup: CgroupPlan): Reg | undefined {
   for (const path of cgroup.directories) {
     steps.sys("mkdirat", AT.FDCWD, path, 0o755).tolerate(ERRNO.EEXIST).tag(TAG.CGROUP);
   }
-  for (const { path, value, isOptional } of cgroup.writes) {
+  for (const { path, value, isOptional, isWish } of cgroup.writes) {
     steps.builtin("writeFile", AT.FDCWD, path, value, value.length, O.WRONLY, 0).tag(TAG.CGROUP);
-    if (isOptional) steps.tolerate(ERRNO.ENOENT);
+    if (isWish) steps.ignore();
+    else if (isOptional) steps.tolerate(ERRNO.ENOENT);
   }
   if (cgroup.intoDirectory === undefined) return undefined;
   if (cgroup.deviceProgram !== undefined) attachDevicePolicy(build, cgroup.intoDirectory, cgroup.deviceProgram);
