@@ -198,6 +198,8 @@ describe("an archive of a stranger's", () => {
     expect(await said(`rm config.json; ln -s ${outside}/secret config.json`)).toContain(
       '"config.json" is no plain file',
     );
+    // As in an image's archive.
+    expect(await said("rm checkpoint.json; mkdir blobs")).toContain("it has no checkpoint.json");
     expect(await said("rm checkpoint.json; mkfifo checkpoint.json")).toContain('"checkpoint.json" is no plain file');
     expect(await said("rm upper.tar; mkfifo upper.tar")).toContain('"upper.tar" is no plain file');
     expect(await said(`ln -s ${outside}/secret dump/pages-1.img`)).toContain('"dump/pages-1.img" is no plain file');

@@ -82,8 +82,8 @@ async function unpack(file: string, directory: string): Promise<CheckpointRecord
   await extract(file, file, directory);
   const { existsSync } = nodeFs();
   const missing = [RECORD_FILE, UPPER].find((name) => !existsSync(`${directory}/${name}`));
-  const odd = findOdd(directory);
-  if (missing !== undefined || odd !== undefined) throw badArchive(file, odd ?? `it has no ${missing}`);
+  const fault = missing === undefined ? findOdd(directory) : `it has no ${missing}`;
+  if (fault !== undefined) throw badArchive(file, fault);
   const record = readRecord(directory);
   if (record !== undefined && /^sha(?:256|512):[0-9a-f]+$/.test(record.image)) return record;
   throw badArchive(file, "it is not of an image's container");
