@@ -7,7 +7,7 @@
  */
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { runCritest } from "./conformance/critest.ts";
 import type { Examination } from "./conformance/examination.ts";
@@ -15,6 +15,7 @@ import { type Case, markdown, type Report, summary } from "./conformance/report.
 import { runRunc } from "./conformance/runc.ts";
 import { runRuntimeTools } from "./conformance/runtime-tools.ts";
 import { ROOT } from "./step.ts";
+import { hasVm, NO_VM, runInVm } from "./vm.ts";
 
 const SUITES: Record<string, (examination: Examination) => Promise<Case[]>> = {
   runc: runRunc,
@@ -23,7 +24,7 @@ const SUITES: Record<string, (examination: Examination) => Promise<Case[]>> = {
 };
 
 const USAGE = `Usage: bun scripts/conformance.ts SUITE --checkout DIRECTORY [--runtime FILE] [--only TEXT]...
-         [--json FILE] [--markdown FILE] [--compare FILE]...
+         [--json FILE] [--markdown FILE] [--compare FILE]... [--vm]
 
   SUITE        ${Object.keys(SUITES).join(", ")}
   --checkout   the suite's files, its programs built
@@ -31,7 +32,24 @@ const USAGE = `Usage: bun scripts/conformance.ts SUITE --checkout DIRECTORY [--r
   --only       run only what has this in its name; repeatable
   --json       write the results here
   --markdown   write a table of the results here
-  --compare    results of another run, to stand beside these in the table; repeatable`;
+  --compare    results of another run, to stand beside these in the table; repeatable
+  --vm         run all this in a virtual machine with pure cgroup v2 and AppArmor; the files lie here or in checkout`;
+
+/** Debian packages that the suites want in the machine. */
+const VM_PACKAGES = [
+  "bats",
+  "jq",
+  "gawk",
+  "criu",
+  "util-linux-extra",
+  "git",
+  "sudo",
+  "sshfs",
+  "openssh-server",
+  "gcc",
+  "libc6-dev",
+  "python3",
+];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -42,6 +60,7 @@ const { values, positionals } = parseArgs({
     json: { type: "string" },
     markdown: { type: "string" },
     compare: { type: "string", multiple: true, default: [] },
+    vm: { type: "boolean", default: false },
   },
 });
 const [suite = ""] = positionals;
@@ -50,7 +69,23 @@ if (examine === undefined || values.checkout === undefined || positionals.length
   console.error(USAGE);
   process.exit(2);
 }
-process.exit(await main(examine, values.checkout));
+process.exit(values.vm ? mainInVm(values.checkout) : await main(examine, values.checkout));
+
+/** This very command line in the machine, with more patience. */
+function mainInVm(checkout: string): number {
+  if (!hasVm()) {
+    console.error(`Cannot examine in a virtual machine: ${NO_VM}`);
+    return 1;
+  }
+  const args = process.argv.slice(2).filter((arg) => arg !== "--vm");
+  return runInVm(["bun", import.meta.path, ...args], {
+    BB_PATIENCE: "8",
+    BB_VM_CACHE: process.env["BB_VM_CACHE"] ?? "/var/cache/bb-vm-suites",
+    BB_VM_PKGS: VM_PACKAGES.join(","),
+    BB_VM_SHARE: [ROOT, dirname(process.execPath), resolve(checkout)].join(":"),
+    BB_VM_TIMEOUT: process.env["BB_VM_TIMEOUT"] ?? "14400",
+  });
+}
 
 async function main(run: NonNullable<typeof examine>, checkout: string): Promise<number> {
   using scratch = scratchDirectory();

@@ -1,6 +1,7 @@
 /** Runs a program to its end, for a limited time. */
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { patience } from "../../test/patience.ts";
 
 interface Options {
   readonly cwd: string;
@@ -35,7 +36,7 @@ export async function finish(command: readonly string[], options: Options): Prom
   // A file, not a pipe: a container that outlives the program would hold the pipe open.
   const log = join(options.scratch, `output-${++count}`);
   const fd = openSync(log, "a");
-  const limit = ["timeout", "--kill-after=5", String(options.timeoutSeconds)];
+  const limit = ["timeout", "--kill-after=5", String(patience(options.timeoutSeconds))];
   const child = Bun.spawn([...(options.ownMounts === false ? [] : IN_OWN_MOUNTS), ...limit, ...command], {
     cwd: options.cwd,
     env: { ...process.env, ...options.env },
