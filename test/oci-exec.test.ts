@@ -65,6 +65,25 @@ describe("exec", () => {
     expect(taken).toEqual([pid, Number(readFileSync(pidFile, "utf8"))]);
   });
 
+  test.skipIf(missing("cgroup v2 is not all there is", !existsSync("/sys/fs/cgroup/cgroup.controllers")))(
+    "is told why it cannot join a group that has handed its controllers on",
+    async () => {
+      await using runtime = newRuntime();
+      const { id } = await started(runtime, ["sleep", "1000"], ({ linux, mounts }) => {
+        if (!linux.namespaces.some(({ type }) => type === "cgroup")) linux.namespaces.push({ type: "cgroup" });
+        for (const mount of mounts) if (mount["type"] === "cgroup") mount["options"] = ["rw"];
+      });
+      const inside = "cd /sys/fs/cgroup && mkdir own && for pid in 1 $$; do echo $pid >own/cgroup.procs; done";
+      await runtime.ok(["exec", id, "sh", "-c", `${inside} && echo +cpu +memory >cgroup.subtree_control`]);
+      expect(await runtime.ok(["exec", id, "cat", "/proc/self/cgroup"])).toBe("0::/own");
+      const { code, stderr } = await runtime.oci(["exec", "--cgroup", "/", id, "true"]);
+      expect(code).toBe(255);
+      expect(stderr).toMatch(
+        / adding pid .* to cgroups: write \/sys\/fs\/cgroup\/.*\/cgroup.procs: device or resource busy/,
+      );
+    },
+  );
+
   test("is kept to the CPUs of its process", async () => {
     if (missing("one CPU alone", availableParallelism() < 2)) return;
     await using runtime = newRuntime();

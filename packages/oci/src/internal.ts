@@ -54,10 +54,27 @@ async function explain(plan: Uint8Array, failure: Failure, output: number): Prom
     const end = printed === "" ? "" : `, it printed: ${printed}`;
     return new BoxError("hook-failed", `error running hook: ${step.args[5]}: ${hookState(failure.errno)}${end}`);
   }
+  if (step.name === "fork" && error === "EBUSY") {
+    const file = `${groupOf(plan, failure.step, TAG.CGROUP)}/cgroup.procs`;
+    return new BoxError(
+      "cgroup-busy",
+      `error adding pid of a new process to cgroups: write ${file}: device or resource busy`,
+      { hint: "The group has handed its controllers on: name one below it with --cgroup" },
+    );
+  }
   if (step.tag === TAG.CONSOLE) {
     return new BoxError("console-failed", `Cannot connect to the console's or pidfd's socket (${step.name}): ${error}`);
   }
   return explainFailure(plan, failure, undefined);
+}
+
+/** The directory that was opened last before a process was to be born there. */
+function groupOf(plan: Uint8Array, fork: number, tag: number): string {
+  for (let i = fork - 1; i >= 0; i--) {
+    const step = readStep(plan, i);
+    if (step.tag === tag && step.name === "openat") return String(step.args[1]);
+  }
+  return "";
 }
 
 function commandOf({ args: [, argv] }: ReadStep): string {
