@@ -5,7 +5,7 @@
  * The suites are not part of this repository: bring a checkout of each, with its helper programs built.
  * docs/conformance.md has the results, and what the checkouts must hold.
  */
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -78,7 +78,9 @@ function mainInVm(checkout: string): number {
     return 1;
   }
   const args = process.argv.slice(2).filter((arg) => arg !== "--vm");
-  return runInVm(["bun", import.meta.path, ...args], {
+  // runc's suite takes a freezer for there if any group has one: as with systemd, the runtime's are not the first.
+  const script = 'mkdir /sys/fs/cgroup/other && exec "$@"';
+  return runInVm(["sh", "-c", script, "sh", "bun", import.meta.path, ...args], {
     BB_PATIENCE: "8",
     BB_VM_CACHE: process.env["BB_VM_CACHE"] ?? "/var/cache/bb-vm-suites",
     BB_VM_PKGS: VM_PACKAGES.join(","),
@@ -110,10 +112,10 @@ async function main(run: NonNullable<typeof examine>, checkout: string): Promise
   return surprises === 0 ? 0 : 1;
 }
 
-/** Why cases of a suite fail or are skipped on hosts like the one docs/conformance.md describes, by name. */
+/** Why cases of a suite fail or are skipped on hosts like those that docs/conformance.md describes, by name. */
 function expectedOf(name: string): Record<string, string> {
   const all = JSON.parse(readFileSync(join(import.meta.dir, "conformance/expected.json"), "utf8"));
-  return all[name] ?? {};
+  return all[existsSync("/sys/fs/cgroup/cgroup.controllers") ? "v2" : "v1"][name] ?? {};
 }
 
 function versionOf(runtime: string): string {

@@ -330,6 +330,19 @@ describe.skipIf(cannot)("checkpoint and restore", () => {
     await until("the restored process is gone", () => !existsSync(`/proc/${pid}`), 30_000);
   }, 300_000);
 
+  test("bb-oci: what is restored under another name is in a group of that name", async () => {
+    await using runtime = newRuntime();
+    const bundle = await runtime.bundle(["sleep", "1000"]);
+    const [id, other, images] = [runtime.id(), runtime.id(), join(runtime.directory, "images")];
+    await quietly(runtime, ["run", "--detach", "--bundle", bundle, id]);
+    await runtime.ok(["checkpoint", "--leave-running", "--image-path", images, id], PATIENCE);
+    await quietly(runtime, ["restore", "--detach", "--bundle", bundle, "--image-path", images, other]);
+    const { pid } = JSON.parse(await runtime.ok(["state", other])) as { pid: number };
+    expect(readFileSync(`/proc/${pid}/cgroup`, "utf8")).toEndWith(`/${other}\n`);
+    await runtime.ok(["delete", "--force", id]);
+    await runtime.ok(["delete", "--force", other]);
+  }, 300_000);
+
   test("bb-oci: files of a bind mount, pipes and a pid file come back; delete leaves nothing", async () => {
     await using runtime = newRuntime();
     const shared = join(runtime.directory, "shared");

@@ -76,7 +76,7 @@ export async function restoreContainer(globals: Globals, options: RestoreOptions
   const criu = findCriu(globals.values.criu, `restore "${id}"`);
   if (spec.process.noNewPrivileges === true && !keepsNoNewPrivileges(criu))
     log(globals, "warning", `noNewPrivileges is lost: CRIU ${criu.version} does not know it, 3.19 does`);
-  const checkpoint = checkpointOf(options, spec, criu);
+  const checkpoint = checkpointOf(options, spec, criu, cgroup.path);
   const plan = compileOciRestore({
     id,
     mode,
@@ -118,7 +118,7 @@ export async function restoreContainer(globals: Globals, options: RestoreOptions
   }
 }
 
-function checkpointOf(options: RestoreOptions, spec: Spec, criu: Criu): Checkpoint {
+function checkpointOf(options: RestoreOptions, spec: Spec, criu: Criu, group: string): Checkpoint {
   const { images, work, lsmProfile, lsmMountContext } = options;
   if (![DESCRIPTORS, "inventory.img"].every((name) => existsSync(`${images}/${name}`))) {
     throw new BoxError("no-checkpoint", `Cannot restore "${options.id}": there is no checkpoint in "${images}"`, {
@@ -138,6 +138,8 @@ function checkpointOf(options: RestoreOptions, spec: Spec, criu: Criu): Checkpoi
     mounts: mounts.map((mount) => [mount.point, sourceOf(mount, spec.mounts)] as const),
     options: {
       ...options.criu,
+      // Under another ID, or another path, its groups have another name than in the images.
+      cgroupRoots: [[undefined, `/${group}`]],
       lsmProfile,
       lsmMountContext,
       configFile: configFile(spec.annotations),
