@@ -176,8 +176,15 @@ test("a layer of many megabytes, sent while it is compressed, is one that gzip, 
   expect(made.code).toBe(0);
   const name = `${open.host}/made/large:1`;
   await store.ok(["init", root, name]);
-  const digest = pushedDigest(await store.ok(["push", name]));
+  // TAR-08, the other way round: nothing of the directory that bb is called in takes part.
+  const trap = join(directory, "trap");
+  mkdirSync(trap);
+  for (const file of ["gzip", "pigz", "bunfig.toml", "gzip-worker", "gzip-worker.ts"]) {
+    writeFileSync(join(trap, file), `#!/bin/sh\ntouch ${trap}/sprung\n`, { mode: 0o755 });
+  }
+  const digest = pushedDigest(await store.ok(["push", name], { env: { PATH: trap }, cwd: trap }));
   expect(await skopeoDigest(name)).toBe(digest);
+  expect(existsSync(join(trap, "sprung"))).toBe(false);
   const layout = join(directory, "large-layout");
   const copied = await run(["skopeo", "copy", "-q", "--src-tls-verify=false", `docker://${name}`, `oci:${layout}:1`]);
   expect([copied.code, copied.stderr]).toEqual([0, ""]);
