@@ -117,16 +117,6 @@ describe("a CRIU that fails half way", () => {
     expect(session).toBe(pid ?? "");
   });
 
-  test("one that would lose no-new-privileges is refused", async () => {
-    await using store = await newStore();
-    const directory = await startBox(store, "--security-opt", "no-new-privileges", image);
-    const { code, stderr } = await store.bb(["checkpoint", "--criu", criuThatDumps(store.root, DONE), "box"]);
-    expect(code).not.toBe(0);
-    expect(stderr).toContain("CRIU 3.17.1 forgets that it may gain no new privileges");
-    expect(await status(store)).toBe("running");
-    expect(readdirSync(directory).filter((name) => name.startsWith("checkpoint"))).toEqual([]);
-  });
-
   test("bb-oci: files beside the images that are not a checkpoint's are an error", async () => {
     await using runtime = newRuntime();
     const bundle = await runtime.bundle(["sleep", "1000"]);

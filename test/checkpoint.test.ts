@@ -330,6 +330,50 @@ describe.skipIf(cannot)("checkpoint and restore", () => {
     await until("the restored process is gone", () => !existsSync(`/proc/${pid}`), 30_000);
   }, 300_000);
 
+  test("no-new-privileges is kept, which CRIU forgets before 3.19; bb-oci says nothing into the container's streams", async () => {
+    await using store = await newStore();
+    await store.ok([
+      "run",
+      "-d",
+      "--name",
+      "box",
+      ...QUIET,
+      "--security-opt",
+      "no-new-privileges",
+      image,
+      "sh",
+      "-c",
+      COUNTER,
+    ]);
+    const confined = (pid: number): string[] => {
+      const text = readFileSync(`/proc/${pid}/status`, "utf8");
+      return [/^NoNewPrivs:.*$/m, /^Seccomp:.*$/m, /^CapBnd:.*$/m].map((line) => line.exec(text)?.[0] ?? "");
+    };
+    const label = (pid: number): string => readFileSync(`/proc/${pid}/attr/current`, "utf8");
+    const before = await pidOf(store, "box");
+    const [was, labelled] = [confined(before), label(before)];
+    expect(was[0]).toBe("NoNewPrivs:\t1");
+    await store.ok(["checkpoint", "box"], PATIENCE);
+    await store.ok(["restore", "box"], PATIENCE);
+    const after = await pidOf(store, "box");
+    expect(confined(after)).toEqual(was);
+    expect(label(after)).toBe(labelled);
+
+    await using runtime = newRuntime();
+    const bundle = await runtime.bundle(["sleep", "1000"], ({ process }) => {
+      process["noNewPrivileges"] = true;
+    });
+    const [id, images] = [runtime.id(), join(runtime.directory, "images")];
+    await quietly(runtime, ["run", "--detach", "--bundle", bundle, id]);
+    await runtime.ok(["checkpoint", "--image-path", images, id], PATIENCE);
+    await quietly(runtime, ["restore", "--detach", "--bundle", bundle, "--image-path", images, id]);
+    const log = join(runtime.directory, "log");
+    expect(existsSync(log) ? readFileSync(log, "utf8") : "").toBe("");
+    const { pid } = JSON.parse(await runtime.ok(["state", id])) as { pid: number };
+    expect(confined(pid)[0]).toBe("NoNewPrivs:\t1");
+    await runtime.ok(["delete", "--force", id]);
+  }, 300_000);
+
   test("bb-oci: what is restored under another name is in a group of that name", async () => {
     await using runtime = newRuntime();
     const bundle = await runtime.bundle(["sleep", "1000"]);

@@ -7,7 +7,6 @@ import {
   criuEnvironment,
   type ExternalMount,
   findCriu,
-  keepsNoNewPrivileges,
   sourceOf,
 } from "@bantubox/core/runtime/criu";
 import { BoxError, existsSync, mkdirSync, nodeFs, readIfThere } from "@bantubox/ffi";
@@ -74,8 +73,6 @@ export async function restoreContainer(globals: Globals, options: RestoreOptions
     ? { ...planScope(systemdGroup(cgroupsPath, id), { id, resources, annotations }), seed: SEED_FD }
     : undefined;
   const criu = findCriu(globals.values.criu, `restore "${id}"`);
-  if (spec.process.noNewPrivileges === true && !keepsNoNewPrivileges(criu))
-    log(globals, "warning", `noNewPrivileges is lost: CRIU ${criu.version} does not know it, 3.19 does`);
   const checkpoint = checkpointOf(options, spec, criu, cgroup.path);
   const plan = compileOciRestore({
     id,

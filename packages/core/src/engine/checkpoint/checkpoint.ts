@@ -1,14 +1,6 @@
 import { detectCgroups } from "@bantubox/cgroup";
 import { AT, BoxError, call, cstr, Fd, mkdirSync, nodeFs, O, writeNewSync } from "@bantubox/ffi";
-import {
-  checkKeeps,
-  descriptorsOf,
-  dump,
-  externalMounts,
-  externalNamespace,
-  findCriu,
-  REQUEST,
-} from "../../runtime/criu/mod.ts";
+import { descriptorsOf, dump, externalMounts, externalNamespace, findCriu, REQUEST } from "../../runtime/criu/mod.ts";
 import { addressOf } from "../create/network.ts";
 import { type Container, getContainer, readSpec } from "../state/container.ts";
 import { cgroupPath, containerDirectory, type Engine } from "../state/engine.ts";
@@ -60,7 +52,6 @@ export async function checkpointContainer(
   using _ = pidfd;
   checkRoot(container, options);
   const criu = findCriu(options.criu, `checkpoint "${name}"`);
-  checkKeeps(criu, readSpec(engine, container).process, `checkpoint "${name}"`);
   using directory = makeDirectory(engine, container);
   let isKept = false;
   try {

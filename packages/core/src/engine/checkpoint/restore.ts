@@ -2,7 +2,7 @@ import { BoxError, MONITOR, nodeFs } from "@bantubox/ffi";
 import { requireAppArmorProfile } from "../../runtime/apparmor.ts";
 import type { Origin, StartContext } from "../../runtime/compile.ts";
 import { compileStart } from "../../runtime/compile.ts";
-import { type Criu, checkKeeps, criuEnvironment, findCriu, sourceOf } from "../../runtime/criu/mod.ts";
+import { type Criu, criuEnvironment, findCriu, sourceOf } from "../../runtime/criu/mod.ts";
 import { type Checkpoint, compileRestored, followRestore, rememberStage } from "../../runtime/criu/restore.ts";
 import { raiseHostEnd } from "../../runtime/network.ts";
 import { RECORD } from "../../runtime/records.ts";
@@ -60,7 +60,6 @@ export async function launchRestored(
 ): Promise<void> {
   const { container, spec } = created;
   const directory = checkpointDirectory(engine, container.id);
-  checkKeeps(criu, spec.process, `restore "${container.name}"`);
   const { apparmorProfile } = spec.process;
   if (apparmorProfile !== undefined) requireAppArmorProfile(apparmorProfile);
   const network = prepareNetwork(engine, container, SPAWNED_FDS.network, true);

@@ -1,5 +1,4 @@
 import { BoxError, readIfThere } from "@bantubox/ffi";
-import type { Process } from "../spec.ts";
 
 /** A CRIU that works on this host. */
 export interface Criu {
@@ -42,20 +41,6 @@ export function findCriu(named: string | undefined, what: string): Criu {
       hint: `"${path} check" says so; a newer CRIU may know this kernel, and only root in the host's namespaces may do it`,
     },
   );
-}
-
-/** Whether it knows that a process may gain no privileges: an older one loses that without a word. */
-export function keepsNoNewPrivileges({ version }: Criu): boolean {
-  const [, major, minor] = /^(\d+)\.(\d+)/.exec(version) ?? [];
-  return major === undefined || Number(major) > 3 || (major === "3" && Number(minor) >= 19);
-}
-
-/** @throws {BoxError} `criu-cannot` when what confines the process would be lost. */
-export function checkKeeps(criu: Criu, { noNewPrivileges }: Process, what: string): void {
-  if (noNewPrivileges !== true || keepsNoNewPrivileges(criu)) return;
-  throw new BoxError("criu-cannot", `Cannot ${what}: CRIU ${criu.version} forgets that it may gain no new privileges`, {
-    hint: "CRIU 3.19 and later keep that; or make the container without --security-opt no-new-privileges",
-  });
 }
 
 /** The environment that CRIU is run in: it executes tar, ip and iptables-restore. */

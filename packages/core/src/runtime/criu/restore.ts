@@ -280,7 +280,7 @@ function pathOf(root: RootFs): string {
 /** INNER: CRIU, in the container's groups, where what it forks stays. @returns [what it was, number] of the streams. */
 function compileService(
   { plan, scratch }: Build,
-  { checkpoint, cgroup, streams, outputFd }: RestoreContext,
+  { checkpoint, spec, cgroup, streams, outputFd }: RestoreContext,
   server: Reg,
   namespaces: readonly Inherited[],
 ): (readonly [string, number])[] {
@@ -305,6 +305,8 @@ function compileService(
     .tag(TAG.CRIU);
   for (let fd = 0; fd < 3; fd++)
     steps.sys("dup3", fd > 0 && outputFd !== undefined ? outputFd : scratch, fd, 0).tag(TAG.CRIU);
+  // CRIU before 3.19 does not restore it, but what it forks has what it has itself.
+  if (spec.process.noNewPrivileges) steps.sys("prctl", PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0).tag(TAG.CRIU);
   const { path, environment } = checkpoint.criu;
   const argv = ["criu", "swrk", String(SERVICE_FD)];
   steps.builtin("exec", plan.strings([path]), plan.strings(argv), plan.strings(environment)).tag(TAG.EXEC);
