@@ -20,6 +20,7 @@ afterEach(() => rmSync(dir, { recursive: true }));
 
 test("a tree deeper than any path goes in little time", () => {
   mkdirSync(tree);
+  const begin = performance.now();
   let at = call("openat", tree, AT.FDCWD, cstr(tree), O.RDONLY | O.DIRECTORY);
   const name = cstr("d".repeat(100));
   for (let level = 0; level < LEVELS; level++) {
@@ -30,11 +31,12 @@ test("a tree deeper than any path goes in little time", () => {
     at = below;
   }
   close(at);
-  const begin = performance.now();
+  const made = performance.now();
   removeTree(tree);
-  expect(performance.now() - begin).toBeLessThan(20_000);
+  // On a busy disk both take long.
+  expect(performance.now() - made).toBeLessThan(1000 + 20 * (made - begin));
   expect(readdirSync(dir)).toEqual(["canary"]);
-}, 60_000);
+}, 120_000);
 
 test("names that are in the way of what is moved up go as well", () => {
   mkdirSync(join(tree, ...Array<string>(100).fill("x")), { recursive: true });
