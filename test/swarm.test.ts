@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { missing, PROJECT, until } from "./harness.ts";
+import { patience } from "./patience.ts";
 import { BB_OCI } from "./sandbox.ts";
 
 const absent = ["dockerd", "containerd", "docker", "ip", "iptables", "busybox"].filter((name) => !Bun.which(name));
@@ -88,7 +89,7 @@ function start(): Run {
   const directory = mkdtempSync(join(tmpdir(), "bb-swarm-test-"));
   const child = Bun.spawn([join(PROJECT, "examples/swarm/swarm.sh"), BB_OCI], {
     stdio: ["ignore", "pipe", "inherit"],
-    env: { ...process.env, TMPDIR: directory },
+    env: { ...process.env, TMPDIR: directory, PATIENCE: String(patience(120)) },
   });
   return { child, directory };
 }
