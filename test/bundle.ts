@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { busyboxRoot, cgroupsOf, PROJECT, type Result, run } from "./harness.ts";
+import { leftBehind } from "./left-behind.ts";
 
 export const BB_OCI = process.env["BB_OCI"] ?? join(PROJECT, "dist/bb-oci");
 
@@ -56,7 +57,7 @@ export function newBundles(): Bundles {
       const mounts = readFileSync("/proc/self/mountinfo", "utf8").split("\n");
       const leaks = [...mounts.filter((line) => line.includes(directory)), ...ids.flatMap(cgroupsOf)];
       rmSync(directory, { recursive: true, force: true });
-      if (leaks.length > 0) throw new Error(`Left behind:\n${leaks.join("\n")}`);
+      leftBehind(leaks);
     },
   };
 }

@@ -6,6 +6,7 @@ import { afterAll } from "bun:test";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import { leftBehind } from "./left-behind.ts";
 import { type BbOptions, makeBusybox, type Result, run, until } from "./tools.ts";
 
 export { type BbOptions, makeBusybox, type Result, run, until } from "./tools.ts";
@@ -65,7 +66,7 @@ export async function newStore({ seen, path, prefix, flags = [] }: Place = OWN_P
       );
       const leaks = leaksOf(root, runRoot, ids);
       rmSync(directory, { recursive: true, force: true });
-      if (leaks.length > 0) throw new Error(`Left behind:\n${leaks.join("\n")}`);
+      leftBehind(leaks);
     },
   };
 }

@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type BbOptions, busyboxRoot, PROJECT, type Result, run, until } from "./harness.ts";
+import { leftBehind } from "./left-behind.ts";
 
 export const BB_OCI = process.env["BB_OCI"] ?? join(PROJECT, "dist/bb-oci");
 
@@ -88,7 +89,7 @@ export function newRuntime(): Runtime {
       for (const id of left) await oci(["delete", "--force", id]);
       const leaks = [...leaksOf(directory), ...[...ids, ...left].flatMap(cgroupsOf)];
       rmSync(directory, { recursive: true, force: true });
-      if (leaks.length > 0) throw new Error(`Left behind:\n${leaks.join("\n")}`);
+      leftBehind(leaks);
     },
   };
 }

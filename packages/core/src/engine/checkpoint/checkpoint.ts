@@ -4,7 +4,7 @@ import { descriptorsOf, dump, externalMounts, externalNamespace, findCriu, REQUE
 import { addressOf } from "../create/network.ts";
 import { type Container, getContainer, readSpec } from "../state/container.ts";
 import { cgroupPath, containerDirectory, type Engine } from "../state/engine.ts";
-import { tryLockDirectory, waitLock } from "../state/lock.ts";
+import { LOCK_TIMEOUT_MS, tryLockDirectory, waitLock } from "../state/lock.ts";
 import { getProcess } from "../state/process.ts";
 import {
   type CheckpointRecord,
@@ -16,8 +16,6 @@ import {
   UPPER,
 } from "./checkpoint-files.ts";
 
-/** For the monitor to write its record and clear up. */
-const CLEAR_TIMEOUT_MS = 10_000;
 const LOG = "dump.log";
 
 export interface CheckpointOptions {
@@ -96,7 +94,7 @@ export async function checkpointContainer(
   }
   // What has been renamed is another command's by now.
   if (!isKept) nodeFs().rmSync(directory.path, { recursive: true, force: true });
-  if (options.leaveRunning !== true) (await waitLock(engine, id, CLEAR_TIMEOUT_MS))?.close();
+  if (options.leaveRunning !== true) (await waitLock(engine, id, LOCK_TIMEOUT_MS))?.close();
   return id;
 }
 

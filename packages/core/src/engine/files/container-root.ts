@@ -5,11 +5,10 @@ import { openDirectory } from "../create/image-root.ts";
 import { SPAWNED_FDS, spawnWaiting } from "../start/plan-process.ts";
 import { type Container, readSpec } from "../state/container.ts";
 import type { Engine } from "../state/engine.ts";
-import { waitLock } from "../state/lock.ts";
+import { LOCK_TIMEOUT_MS, waitLock } from "../state/lock.ts";
 import { openProcess } from "../state/process.ts";
 
 /** How long a container that is just starting or ending is waited for. */
-const LOCK_TIMEOUT_MS = 10_000;
 
 /** A container's root as its processes see it, with all that is mounted into it. */
 export interface ContainerRoot extends AsyncDisposable {

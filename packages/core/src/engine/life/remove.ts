@@ -3,13 +3,12 @@ import { BoxError, type Fd, nodeFs } from "@bantubox/ffi";
 import { forgetNames } from "../kept/kept-exec.ts";
 import { type Container, checkName, getContainer, writeRow } from "../state/container.ts";
 import { containerDirectory, type Engine } from "../state/engine.ts";
-import { waitLock } from "../state/lock.ts";
+import { LOCK_TIMEOUT_MS, waitLock } from "../state/lock.ts";
 import { readRowless, recordPath } from "../state/rowless.ts";
 import { readStatus } from "../state/status.ts";
 import { removeCompletely } from "../state/sweep.ts";
 import { killEverything } from "./stop.ts";
 
-const LOCK_TIMEOUT_MS = 10_000;
 /** How long the lock is waited for before the container is looked at again. */
 const LOCK_PATIENCE_MS = 100;
 

@@ -3,13 +3,11 @@ import { BoxError, SIGNALS } from "@bantubox/ffi";
 import { parseSignal } from "../create/signals.ts";
 import { type Container, getContainer } from "../state/container.ts";
 import { cgroupPath, type Engine } from "../state/engine.ts";
-import { waitLock } from "../state/lock.ts";
+import { LOCK_TIMEOUT_MS, waitLock } from "../state/lock.ts";
 import { getProcess, openProcess, sendSignal, waitProcess } from "../state/process.ts";
 
 /** A killed process that has not ended by now hangs in the kernel. */
 const KILL_TIMEOUT_MS = 10_000;
-/** For the monitor to write its record and clear up. */
-const CLEAR_TIMEOUT_MS = 10_000;
 /** Bun's timers turn anything longer into an instant; and nobody waits a month. */
 const MAX_TIMEOUT_SEC = 2_000_000;
 
@@ -44,7 +42,7 @@ export async function stopContainer(
       if (!(await waitProcess(pidfd, KILL_TIMEOUT_MS))) throw stuck("stop", container.name);
     }
   }
-  const lock = await waitLock(engine, container.id, CLEAR_TIMEOUT_MS);
+  const lock = await waitLock(engine, container.id, LOCK_TIMEOUT_MS);
   lock?.close();
   return container.id;
 }
@@ -58,7 +56,7 @@ export async function killContainer(engine: Engine, idOrName: string, signal = "
   if (number === SIGNALS.KILL) {
     thaw(container.id);
     if (!(await waitProcess(pidfd, KILL_TIMEOUT_MS))) throw stuck("kill", container.name);
-    const lock = await waitLock(engine, container.id, CLEAR_TIMEOUT_MS);
+    const lock = await waitLock(engine, container.id, LOCK_TIMEOUT_MS);
     lock?.close();
   }
   return container.id;

@@ -1,7 +1,7 @@
 import { getContainer } from "../state/container.ts";
 import type { Engine } from "../state/engine.ts";
 import { readEnd, watchEnd } from "../state/exit-watch.ts";
-import { tryLock, waitLock } from "../state/lock.ts";
+import { LOCK_TIMEOUT_MS, tryLock, waitLock } from "../state/lock.ts";
 import { openProcess, waitProcess } from "../state/process.ts";
 import { readStatus } from "../state/status.ts";
 
@@ -32,7 +32,7 @@ export async function waitContainer(engine: Engine, idOrName: string): Promise<n
         await Bun.sleep(POLL_MS);
       }
       // The monitor keeps its lock until the record is written.
-      const lock = await waitLock(engine, id, RECORD_TIMEOUT_MS);
+      const lock = await waitLock(engine, id, LOCK_TIMEOUT_MS);
       lock?.close();
     }
     const status = readStatus(engine, running === undefined ? getContainer(engine, id) : container);

@@ -55,6 +55,9 @@ export function makeLocked(engine: Engine, id: string): Fd {
   throw new BoxError("store-busy", `Cannot lock the new container ${id.slice(0, 12)}: another command has it`);
 }
 
+/** For others that have a container, such as a monitor that clears up; as long as for the database. */
+export const LOCK_TIMEOUT_MS = 60_000;
+
 /**
  * Waits until nobody is responsible for the container any more.
  *
