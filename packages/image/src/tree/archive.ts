@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { BoxError, cstr } from "@bantubox/ffi";
 import { TarWriter } from "../tar/tar-writer.ts";
 import { isWhiteout } from "./overlay-marks.ts";
@@ -5,6 +6,8 @@ import { display, isOpaque, openDirectory, readNames, S, statAt } from "./tree.t
 
 const ITSELF = cstr("");
 const RESERVED = Buffer.from(".wh.");
+/** How long the event loop may stand still, in milliseconds: timers, progress bars and aborts live on it. */
+const BREATH_MS = 50;
 
 /**
  * A layer's directory as the layer's tar stream: names sorted by their bytes, overlay's whiteouts and opaque
@@ -27,6 +30,16 @@ export function archiveStored(directory: string): AsyncGenerator<Uint8Array> {
 }
 
 async function* archive(directory: string, writer: TarWriter): AsyncGenerator<Uint8Array> {
+  let breath = performance.now();
+  for (const chunk of chunks(directory, writer)) {
+    yield chunk;
+    if (performance.now() - breath < BREATH_MS) continue;
+    await setImmediate();
+    breath = performance.now();
+  }
+}
+
+function* chunks(directory: string, writer: TarWriter): Generator<Uint8Array> {
   using root = openDirectory(undefined, cstr(directory), JSON.stringify(directory));
 
   function* entries(fd: number, path: Buffer): Generator<Uint8Array> {
