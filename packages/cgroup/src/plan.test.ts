@@ -241,12 +241,17 @@ test("planCgroup() on v2 says the same in its own words, or that it cannot", () 
 });
 
 test("planUpdate() on v2 takes the limit of swap away with that of memory", () => {
-  const host = pretend({ "": "2" }, { ...V2_FILES, "/cgroup.subtree_control": "io memory pids\n" });
-  const swap = (limits: LinuxResources["memory"]): string[] =>
-    lines(planUpdate(host, "one", { memory: limits })).filter((line) => line.includes("swap"));
+  const host = pretend(
+    { "": "2" },
+    { ...V2_FILES, "/cgroup.subtree_control": "io memory pids\n", "/one/memory.swap.max": "4096\n" },
+  );
+  const swap = (limits: LinuxResources["memory"], path = "one"): string[] =>
+    lines(planUpdate(host, path, { memory: limits })).filter((line) => line.includes("swap"));
   expect(swap({ limit: -1 })).toEqual(["/one/memory.swap.max = max"]);
   expect(swap({ limit: 4096 })).toEqual([]);
   expect(swap({ limit: 4096, swap: 8192 })).toEqual(["/one/memory.swap.max = 4096"]);
+  // A kernel that does not count swap has no such file, and a write to it would fail.
+  expect(swap({ limit: -1 }, "two")).toEqual([]);
 });
 
 test("planUpdate() on v2 takes a limit below what is in use when nobody asks it to look", () => {

@@ -184,8 +184,8 @@ function addMemory(draft: Draft, memory: MemoryResources, update: Update | undef
     }
     if (update !== undefined && memory.checkBeforeUpdate) checkUsage(dir, limit);
     const known = limit || (update === undefined ? undefined : parseLimit(readControl(`${dir}/memory.max`)));
-    // Both together have no limit without one of memory, as v1 has it; v2 would keep the one of swap.
-    const frees = update !== undefined && limit === -1 && !swap && hasSwapLimit(host);
+    // Both together have no limit without one of memory, as v1 has it; v2 would keep the one of swap, where it counts it.
+    const frees = update !== undefined && limit === -1 && !swap && existsSync(`${dir}/${SWAP_FILE_V2}`);
     writes.push(...limitMemoryV2(dir, frees ? { ...memory, swap: -1 } : memory, known || undefined));
     return;
   }
