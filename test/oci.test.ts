@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { run, until } from "./harness.ts";
+import { missing, run, until } from "./harness.ts";
 import { BB_OCI, cgroupsOf, newRuntime, sharedDirectory, started, stopped } from "./oci-harness.ts";
 
 /** A zombie waits for whoever is its parent by now. */
@@ -17,6 +17,33 @@ describe("run", () => {
     const result = await runtime.oci(["run", "-b", bundle, runtime.id()], { stdin: "in\n" });
     expect(result).toEqual({ code: 7, stdout: "in\n", stderr: "no\n" });
     expect(readdirSync(runtime.root)).toEqual([]);
+  });
+
+  test("says where a container can be, if its group has handed its controllers on", async () => {
+    const unified = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].find((at) => existsSync(`${at}/cgroup.controllers`));
+    if (
+      missing(
+        "no cgroup v2 with a controller",
+        !unified || !readFileSync(`${unified}/cgroup.controllers`, "utf8").trim(),
+      )
+    )
+      return;
+    await using runtime = newRuntime();
+    const group = `/bb-test-busy-${process.pid}`;
+    await runtime.ok([
+      "run",
+      "--bundle",
+      await runtime.bundle(["true"], ({ linux }) => {
+        linux.cgroupsPath = `${group}/inner`;
+      }),
+      runtime.id(),
+    ]);
+    const outer = await runtime.bundle(["true"], ({ linux }) => {
+      linux.cgroupsPath = group;
+    });
+    const { code, stderr } = await runtime.oci(["run", "--bundle", outer, runtime.id()]);
+    expect(stderr).toContain("name one below it with cgroupsPath");
+    expect(code).toBe(1);
   });
 
   test("passes signals on, and says 128 and the signal", async () => {

@@ -16,9 +16,9 @@ export async function runInternal(globals: Globals, words: readonly string[]): P
   if (kind !== "failed" || plan === undefined) return fail(globals, "internal commands are for the trampoline");
   const bytes = readAll(Number(plan));
   const failure = { section: Number(section), step: Number(step), errno: Number(errno) };
-  const error = await explain(bytes, failure, Number(output));
-  const sentence = error.hint === undefined ? error.message : `${error.message} (${error.hint})`;
   const isExec = verb === "exec";
+  const error = await explain(bytes, failure, Number(output), isExec);
+  const sentence = error.hint === undefined ? error.message : `${error.message} (${error.hint})`;
   const what = isExec ? "exec failed" : `${globals.program.name} ${verb} failed`;
   return fail(globals, `${what}: unable to start container process: ${sentence}`, isExec ? 255 : 1);
 }
@@ -33,7 +33,7 @@ interface Failure {
   readonly errno: number;
 }
 
-async function explain(plan: Uint8Array, failure: Failure, output: number): Promise<BoxError> {
+async function explain(plan: Uint8Array, failure: Failure, output: number, isExec: boolean): Promise<BoxError> {
   const { TAG, explainFailure } = await import("@bantubox/core/runtime");
   const step = readStep(plan, failure.step);
   const error = errnoName(failure.errno);
@@ -59,7 +59,9 @@ async function explain(plan: Uint8Array, failure: Failure, output: number): Prom
     return new BoxError(
       "cgroup-busy",
       `error adding pid of a new process to cgroups: write ${file}: device or resource busy`,
-      { hint: "The group has handed its controllers on: name one below it with --cgroup" },
+      {
+        hint: `The group has handed its controllers on: name one below it with ${isExec ? "--cgroup" : "cgroupsPath"}`,
+      },
     );
   }
   if (step.tag === TAG.CONSOLE) {
