@@ -303,6 +303,27 @@ test("a filter of 2019, which knows no newer call, is enough among others' proce
   expect(readdirSync(`/proc/${held}/fd`).sort()).toEqual(["0", "1", "2"]);
 });
 
+test.skipIf(missing("strace is not installed", Bun.which("strace") === null))(
+  "a time namespace that only clone3 can make is an error where that is refused, and not forgotten",
+  async () => {
+    await using runtime = newRuntime();
+    const bundle = await runtime.bundle(["readlink", "/proc/self/ns/time"], ({ linux }) => {
+      linux.namespaces = linux.namespaces.filter(({ type }) => type !== "pid");
+      linux.namespaces.push({ type: "pid", path: "/proc/self/ns/pid" }, { type: "time" });
+    });
+    // Each process's first: of the stage that is the last fork, of Bun one that libc has another way for.
+    const inject = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=clone3:error=ENOSYS:when=1"];
+    const out = join(runtime.directory, "printed");
+    const words = ["run", "--detach", "--bundle", bundle, runtime.id()];
+    const script = 'out=$1; shift; exec "$@" >"$out" 2>&1';
+    const { code } = await run(["sh", "-c", script, "sh", out, ...inject, ...runtime.command, ...words], {
+      timeoutMs: 20_000,
+    });
+    expect(readFileSync(out, "utf8")).toContain("ENOSYS");
+    expect(code).toBe(1);
+  },
+);
+
 test("what a held process cannot do is said by start: exec format error", async () => {
   await using runtime = newRuntime();
   const shared = sharedDirectory(runtime);

@@ -67,13 +67,15 @@ __attribute__((noreturn)) static void child_main(struct session *session, enum p
 /*
  * A seccomp filter answers clone3 with ENOSYS, or with EPERM if it is older
  * than that call, and a last stage is forked behind it: clone knows all that
- * such a fork needs.
+ * such a fork needs. Where it does not, there is no process: what clone3 has
+ * above 32 bits is missing there, and CLONE_NEWTIME would be a part of the
+ * exit signal.
  */
 long clone_process(const struct clone_args *args, int *pidfd)
 {
 	long pid = SYS_2(__NR_clone3, args, sizeof(*args));
 
-	if ((pid != -ENOSYS && pid != -EPERM) || args->flags >> 32)
+	if ((pid != -ENOSYS && pid != -EPERM) || args->flags >> 32 || args->flags & CSIGNAL)
 		return pid;
 	return SYS_5(__NR_clone, args->flags | args->exit_signal, 0, pidfd, 0, 0);
 }
