@@ -113,6 +113,13 @@ test("planCgroup() on v2 hands down the controllers that nothing needs one by on
   expect(writes.map(({ isWish }) => isWish === true)).toEqual([false, true, true, true, false]);
 });
 
+test("planCgroup() on a hybrid host hands nothing down that nothing needs", () => {
+  const mounts = { ...V1_MOUNTS, "/unified": "2" };
+  const host = pretend(mounts, { ...V1_FILES, "/unified/cgroup.controllers": "hugetlb\n" });
+  expect(host.controllers.get("hugetlb")?.version).toBe(2);
+  expect(planCgroup(host, "a/one", {}, { isWhole: true })).toEqual(planCgroup(host, "a/one", {}));
+});
+
 test("planCgroup() on v2 refuses a limit that a top with processes in it cannot hand down, and does without statistics", () => {
   const host = pretend({ "": "2" }, { ...V2_FILES, "/cgroup.type": "domain\n", "/cgroup.procs": "1\n" });
   expect(() => planCgroup(host, "bantubox/one", { pids: { limit: 9 } })).toThrow(

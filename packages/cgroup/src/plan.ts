@@ -365,13 +365,16 @@ function enableControllers({ host, path, needed }: Draft, parts: readonly string
   return writes;
 }
 
-/** The writes that hand down the other v2 controllers as far as they can be: each alone, as one may be refused. */
+/**
+ * The writes that hand down the other v2 controllers as far as they can be: each alone, as one may be refused. Only where
+ * v2 is all there is: what hands a controller down cannot hold processes, and on hybrid hosts somebody's group may.
+ */
 function wishControllers({ host, needed }: Draft, parts: readonly string[]): Write[] {
-  const { unified } = host;
+  const { unified, mode } = host;
+  if (unified === undefined || mode !== "v2") return [];
   const others = [...host.controllers].filter(
     ([name, { version }]) => version === 2 && !needed.has(name) && !COUNTING.includes(name),
   );
-  if (unified === undefined || others.length === 0) return [];
   return aboveGroup(unified, parts).flatMap((dir) => {
     const file = `${dir}/cgroup.subtree_control`;
     const enabled = words(readControl(file) ?? "");
