@@ -38,5 +38,6 @@ long run_hook(const uint64_t *a, int output);
 
 /* criu.c - BUILTIN_CRIU */
 long talk_to_criu(const struct session *session, const uint64_t *a);
+void kill_children(void);
 
 #endif

@@ -102,7 +102,7 @@ static long wait_message(int socket, int criu)
 }
 
 /* What CRIU has left behind: the container's first process is a child of ours, and takes its namespace along. */
-static void kill_children(void)
+void kill_children(void)
 {
 	char text[512];
 	long fd = SYS_4(__NR_openat, AT_FDCWD, "/proc/thread-self/children", O_RDONLY | O_CLOEXEC, 0);

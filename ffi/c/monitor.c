@@ -4,6 +4,7 @@
  * it has ended. It is the only one that collects the exit status.
  */
 #include "abi.h"
+#include "builtins.h"
 #include "control.h"
 #include "relay.h"
 #include "session.h"
@@ -189,14 +190,20 @@ struct failure monitor_start(struct session *session)
 	return wait_started(session);
 }
 
-/* CRIU takes back what it has restored once it hears that its stage has gone; until then its groups are not empty. */
+/*
+ * CRIU takes back what it has restored once it hears that its stage has gone; until then its groups are not empty. What
+ * is there after that is stuck, and ends with us: all orphans are children of the monitor.
+ */
 static void wait_criu(void)
 {
 	const struct __kernel_timespec pause = {0, CRIU_PAUSE_NS};
 	int status;
 
-	for (int i = 0; i < CRIU_PAUSES && SYS_4(__NR_wait4, -1, &status, WNOHANG | __WALL, 0) != -ECHILD; i++)
+	for (int i = 0; i < 2 * CRIU_PAUSES && SYS_4(__NR_wait4, -1, &status, WNOHANG | __WALL, 0) != -ECHILD; i++) {
+		if (i >= CRIU_PAUSES)
+			kill_children();
 		SYS_2(__NR_nanosleep, &pause, 0);
+	}
 }
 
 void monitor_undo(struct session *session)

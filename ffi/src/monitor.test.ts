@@ -816,6 +816,23 @@ describe("processes", () => {
     expect(Date.now() - start).toBeLessThan(15_000);
   });
 
+  test("what a restore that fails leaves behind, and does not end by itself, is ended", async () => {
+    const stages = (plan: Plan) => {
+      const inner = plan.register(2);
+      plan.child.builtin("fork", SECTION.INNER, 0, -1).into(inner);
+      plan.child.sys("chdir", "/nonexistent");
+      const argv = plan.strings(["sh", "-c", "echo $$ >$DIR/stuck; exec sleep 600"]);
+      const environment = plan.strings(["PATH=/bin:/usr/bin", `DIR=${join(root, `${count - 1}`)}`]);
+      plan.inner.builtin("exec", plan.strings(["/bin/sh"]), argv, environment);
+    };
+    const flags = MONITOR.ATTACH | MONITOR.EXEC | MONITOR.RESTORED;
+    const container = new Container({ script: "", flags, child: stages });
+    expect((await run(container.command)).status).not.toBe(0);
+    const pid = await until(() => container.read("stuck").trim(), "its pid");
+    await until(() => !existsSync(`/proc/${pid}`), "its end");
+    expect(existsSync(container.path("undone"))).toBe(true);
+  }, 60_000);
+
   test("--init hands signals on, collects orphans, and ends as the command", async () => {
     const inner =
       "(sh -c 'sleep 0.03 &') ; trap 'exit 12' TERM; sleep 0.1; echo zombies=$(ps -o stat= --ppid $PPID | grep -c Z); while :; do sleep 0.01; done";
