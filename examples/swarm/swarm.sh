@@ -115,7 +115,8 @@ start_machine() {
   ip link set "$name" master swarm0 up
   on "$name" ip address add "$address/24" dev eth0
   on "$name" ip link set eth0 up
-  on "$name" dockerd --data-root "$place/data" --exec-root /run/docker --pidfile /run/docker.pid \
+  # What containerd writes to the directory for temporary files when it is slow to answer goes with the rest.
+  TMPDIR=$place on "$name" dockerd --data-root "$place/data" --exec-root /run/docker --pidfile /run/docker.pid \
     --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "$cgroup/$name" \
     --add-runtime "bantubox=$runtime" --default-runtime bantubox \
     >"$place/dockerd.log" 2>&1 &
