@@ -26,4 +26,4 @@ export {
 } from "./stats.ts";
 export { limitScope, planScope, type Scope, startScope, stopScope } from "./systemd/scope.ts";
 export { attachDeviceProgram } from "./v2/devices.ts";
-export { REMOUNT, readMountOptions, resetMountOptions } from "./v2/mount-options.ts";
+export { REMOUNT, recallMountOptions, resetMountOptions } from "./v2/mount-options.ts";

@@ -2,7 +2,7 @@
  * A restore as steps of a plan: CHILD becomes a stage that prepares what CRIU finds outside of its images (the root, the
  * network, descriptors), INNER becomes CRIU's service, and what CRIU restores becomes the monitor's child.
  */
-import { detectCgroups, REMOUNT, readMountOptions } from "@bantubox/cgroup";
+import { detectCgroups, REMOUNT, recallMountOptions } from "@bantubox/cgroup";
 import {
   AT,
   CLONE,
@@ -141,7 +141,7 @@ export function followRestore({ plan }: Build, reapStage: (steps: Steps) => void
 /** As `resetMountOptions` has it: CRIU has mounted cgroup v2 without the options that are the whole host's. */
 function resetCgroupMount(steps: Steps, context: Reg): void {
   const { unified } = detectCgroups();
-  const { mount = "", names = [] } = unified === undefined ? {} : readMountOptions(unified);
+  const { mount = "", names = [] } = unified === undefined ? {} : recallMountOptions(unified);
   if (names.length === 0) return;
   steps.sys("fspick", AT.FDCWD, mount, REMOUNT.FSPICK_CLOEXEC).into(context).ignore();
   for (const name of names) steps.sys("fsconfig", context, REMOUNT.SET_FLAG, name, null, 0).ignore();

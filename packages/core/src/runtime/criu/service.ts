@@ -2,7 +2,7 @@ import {
   type CgroupHost,
   freezerFiles,
   isFrozen,
-  readMountOptions,
+  recallMountOptions,
   resetMountOptions,
   thawCgroup,
 } from "@bantubox/cgroup";
@@ -40,7 +40,7 @@ export interface Dump {
 export async function dump(criu: Criu, request: Dump): Promise<void> {
   const { host, path } = request.group;
   const wasFrozen = isFrozen(host, path);
-  const mounted = host.unified === undefined ? undefined : readMountOptions(host.unified);
+  const mounted = host.unified === undefined ? undefined : recallMountOptions(host.unified);
   try {
     await askService(criu, request);
   } catch (error) {
