@@ -1,19 +1,34 @@
 import { BoxError, errnoName, HOOK_STATUS, readIfThere } from "@bantubox/ffi";
-import { CONFIG, type Container } from "./container.ts";
+import { CONFIG, type Container, openProcess } from "./container.ts";
+import { waitEnd } from "./wait-end.ts";
 
 /** TAG of core's runtime/tags.ts, as far as a held process can fail. */
 const TAG_EXEC = 5;
 const TAG_HOOK = 18;
 
-/** What a process that was held could not do, in the words that engines look for. */
-export function explainHeld({ directory }: Container, { tag, errno }: { tag: number; errno: number }): BoxError {
+/** How long a process that has said why it cannot go on may take to end. */
+const END_MS = 10_000;
+
+/**
+ * What a process that was held could not do, in the words that engines look for. It has ended by then: who reads them
+ * may delete the container at once.
+ */
+export function explainHeld(container: Container, { tag, errno }: { tag: number; errno: number }): BoxError {
+  awaitEnd(container);
   if (tag === TAG_EXEC) {
-    const config = JSON.parse(readIfThere(`${directory}/${CONFIG}`) ?? "{}") as { process?: { args?: string[] } };
+    const config = JSON.parse(readIfThere(`${container.directory}/${CONFIG}`) ?? "{}") as {
+      process?: { args?: string[] };
+    };
     return explainCommand(config.process?.args?.[0] ?? "", errnoName(errno));
   }
   if (tag === TAG_HOOK)
     return new BoxError("hook-failed", `error running hook: startContainer hook: ${hookState(errno)}`);
   return new BoxError("start-failed", `Cannot start the container: ${errnoName(errno)}`);
+}
+
+function awaitEnd(container: Container): void {
+  using pidfd = openProcess(container)?.pidfd;
+  if (pidfd !== undefined) waitEnd(pidfd, END_MS);
 }
 
 /** Engines make an exit status of these words: 127 for a command that is not there, 126 for one that cannot be executed. */

@@ -1,15 +1,15 @@
 import { killCgroup, removeCgroup, stopScope } from "@bantubox/cgroup";
 import { FIFO, RECORD } from "@bantubox/core/runtime/records";
-import { AT, allocate, attempt, BoxError, call, cstr, type Fd, nodeFs, SIGNALS } from "@bantubox/ffi";
+import { AT, attempt, BoxError, cstr, type Fd, nodeFs, SIGNALS } from "@bantubox/ffi";
 import { cgroupHost } from "./cgroup-host.ts";
 import { type Container, isHeld, isPaused, openProcess, STATE_FILES, waitLock } from "./container.ts";
 import type { Globals } from "./globals.ts";
 import { type HookSource, readHooks, runHooksOf } from "./hooks.ts";
 import { log } from "./log.ts";
+import { waitEnd } from "./wait-end.ts";
 
 /** How long a killed process may take to end: one with much memory takes a while. */
 const END_MS = 10_000;
-const POLLIN = 1;
 
 /**
  * Removes what is there of a container, however little: its processes when they were only held or
@@ -61,19 +61,9 @@ async function runPoststop(globals: Globals, hooks: HookSource | undefined): Pro
 /** A frozen process of v1 dies when it thaws. */
 function killProcess({ saved }: Container, pidfd: Fd): void {
   attempt("pidfd_send_signal", pidfd.raw, SIGNALS.KILL, null, 0);
-  // struct pollfd, then a struct timespec.
-  const memory = allocate(24);
-  const view = new DataView(memory.buffer);
-  const waits = (ms: number): boolean => {
-    view.setInt32(0, pidfd.raw, true);
-    view.setInt16(4, POLLIN, true);
-    view.setUint32(8, Math.floor(ms / 1000), true);
-    view.setUint32(16, (ms % 1000) * 1_000_000, true);
-    return call("ppoll", "the container's process", memory, 1, memory.subarray(8), null, 0) > 0;
-  };
-  if (waits(100)) return;
+  if (waitEnd(pidfd, 100)) return;
   if (saved !== undefined) killCgroup(cgroupHost(), saved.cgroup);
-  if (!waits(END_MS)) {
+  if (!waitEnd(pidfd, END_MS)) {
     throw new BoxError(
       "not-stopped",
       "Cannot delete the container: its first process does not end although it was killed",

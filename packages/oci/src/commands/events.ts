@@ -1,15 +1,15 @@
 import { readOomKills } from "@bantubox/cgroup";
-import { allocate, BoxError, call } from "@bantubox/ffi";
+import { BoxError, type Fd } from "@bantubox/ffi";
 import { cgroupHost } from "../cgroup-host.ts";
 import { command } from "../command.ts";
 import { getContainer, openProcess } from "../container.ts";
 import { parseDuration } from "../duration.ts";
 import { print } from "../log.ts";
 import { readOciStats } from "../stats.ts";
+import { waitEnd } from "../wait-end.ts";
 
 /** How often the kernel's count of killed processes is read. */
 const OOM_POLL_MS = 200;
-const POLLIN = 1;
 
 export default command({
   name: "events",
@@ -34,7 +34,7 @@ export default command({
     if (stats) show();
     else
       watch({
-        pidfd: pidfd.raw,
+        pidfd,
         group: saved.cgroup,
         everyMs,
         show,
@@ -45,7 +45,7 @@ export default command({
 });
 
 interface Watch {
-  readonly pidfd: number;
+  readonly pidfd: Fd;
   readonly group: string;
   readonly everyMs: number;
   readonly show: () => void;
@@ -64,15 +64,4 @@ function watch({ pidfd, group, everyMs, show, onOom }: Watch): void {
     show();
     next += everyMs;
   }
-}
-
-function waitEnd(pidfd: number, ms: number): boolean {
-  // struct pollfd, then a struct timespec.
-  const memory = allocate(24);
-  const view = new DataView(memory.buffer);
-  view.setInt32(0, pidfd, true);
-  view.setInt16(4, POLLIN, true);
-  view.setUint32(8, Math.floor(ms / 1000), true);
-  view.setUint32(16, Math.floor((ms % 1000) * 1e6), true);
-  return call("ppoll", "the container's process", memory, 1, memory.subarray(8), null, 0) > 0;
 }

@@ -10,9 +10,11 @@ import { resolveUser } from "../create/users.ts";
 import { forgetNames, keepExec } from "../kept/kept-exec.ts";
 import { type Container, findContainer, getContainer, readSpec } from "../state/container.ts";
 import { cgroupPath, type Engine } from "../state/engine.ts";
-import { getProcess } from "../state/process.ts";
+import { getProcess, hasEnded, notRunning } from "../state/process.ts";
 import { parseDetachKeys } from "./detach-keys.ts";
 import { explainCommand, SPAWNED_FDS, spawnPlan } from "./plan-process.ts";
+
+const VERB = "run a command in";
 
 /**
  * Runs a command in a container that runs, and becomes its client; `execForeground` (exec.ts) is the shorter way to the same.
@@ -53,7 +55,7 @@ interface Prepared {
 
 async function prepare(engine: Engine, idOrName: string, options: ExecOptions, attach: boolean): Promise<Prepared> {
   const container = getContainer(engine, idOrName);
-  const { pidfd, pid } = getProcess(engine, container, "run a command in");
+  const { pidfd, pid } = getProcess(engine, container, VERB);
   try {
     const host = detectCgroups();
     const group = cgroupPath(container.id);
@@ -74,9 +76,10 @@ async function prepare(engine: Engine, idOrName: string, options: ExecOptions, a
       detachKeys: parseDetachKeys(detachKeys ?? container.launch.detachKeys),
     };
     return { container, spec, context, pidfd, freezers: freezerFiles(host, group) };
-  } catch (error) {
-    pidfd.close();
-    throw error;
+  } catch (cause) {
+    using _pidfd = pidfd;
+    // Its group, its root and what else was looked at go with it.
+    throw hasEnded(pidfd) ? notRunning(container, VERB) : cause;
   }
 }
 

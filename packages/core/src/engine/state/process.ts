@@ -1,4 +1,4 @@
-import { attempt, BoxError, call, ERRNO, Fd } from "@bantubox/ffi";
+import { allocate, attempt, BoxError, call, ERRNO, Fd } from "@bantubox/ffi";
 import { isAlive } from "../../runtime/process-stat.ts";
 import type { Container } from "./container.ts";
 import type { Engine } from "./engine.ts";
@@ -28,8 +28,13 @@ export function openProcess(engine: Engine, container: Container): { pidfd: Fd; 
 export function getProcess(engine: Engine, container: Container, verb: string): { pidfd: Fd; pid: number } {
   const found = openProcess(engine, container);
   if (found !== undefined) return found;
-  throw new BoxError("container-not-running", `Cannot ${verb} "${container.name}": it is not running`, {
-    hint: `Start it with "bb start ${container.name}"`,
+  throw notRunning(container, verb);
+}
+
+/** What is wrong with a container that has no process. */
+export function notRunning({ name }: Container, verb: string): BoxError {
+  return new BoxError("container-not-running", `Cannot ${verb} "${name}": it is not running`, {
+    hint: `Start it with "bb start ${name}"`,
   });
 }
 
@@ -44,16 +49,20 @@ export function sendSignal(pidfd: Fd, signal: number): boolean {
 /** Waits for the process to end. @returns Whether it did, within `timeoutMs`. */
 export async function waitProcess(pidfd: Fd, timeoutMs: number): Promise<boolean> {
   const deadline = performance.now() + timeoutMs;
-  // struct pollfd, then a struct timespec of zero: waiting in the call would stop the event loop.
-  const poll = new DataView(new ArrayBuffer(24));
-  const memory = new Uint8Array(poll.buffer);
-  const now = memory.subarray(8);
+  // Waiting in the call would stop the event loop.
   for (let pauseMs = 1; ; pauseMs = Math.min(pauseMs * 2, 20)) {
-    poll.setInt32(0, pidfd.raw, true);
-    poll.setInt16(4, POLLIN, true);
-    now.fill(0);
-    if (call("ppoll", "the container's process", memory, 1, now, null, 0) > 0) return true;
+    if (hasEnded(pidfd)) return true;
     if (performance.now() >= deadline) return false;
     await Bun.sleep(pauseMs);
   }
+}
+
+/** Whether the process has ended. */
+export function hasEnded(pidfd: Fd): boolean {
+  // struct pollfd, then a struct timespec of zero.
+  const memory = allocate(24);
+  const view = new DataView(memory.buffer);
+  view.setInt32(0, pidfd.raw, true);
+  view.setInt16(4, POLLIN, true);
+  return call("ppoll", "the container's process", memory, 1, memory.subarray(8), null, 0) > 0;
 }
