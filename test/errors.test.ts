@@ -208,3 +208,19 @@ test.each([
   expect(readdirSync(dir)).toEqual([]);
   rmSync(dir, { recursive: true });
 });
+
+test("with too few files, at any number of them, it says so and leaves nothing", async () => {
+  await using store = await newStore();
+  const args = [...store.command, "run", "--rm", "--network", "none", root, "true"];
+  for (let files = 6; files <= 30; files += 3) {
+    // The second one takes the first one's plan, if that came to compiling it.
+    for (let i = 0; i < 2; i++) {
+      const { code, stderr } = await run(["sh", "-c", `ulimit -n ${files}; exec "$@"`, "sh", ...args]);
+      expect([code, stderr]).toEqual([125, expect.stringContaining("Cannot ")]);
+      if (files > 20) expect(stderr).toContain("hint: Raise the limit: ulimit -n");
+    }
+  }
+  // What could not even be opened to be removed goes with the next command that looks at all containers.
+  expect(await store.ok(["ps", "-aq"])).toBe("");
+  expect(readdirSync(join(store.root, "containers"))).toEqual([]);
+});

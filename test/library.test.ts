@@ -159,6 +159,27 @@ test("spawnContainer() has no stdin unless asked", async () => {
   expect(await exited).toBe(0);
 });
 
+test.each([
+  ["ended", "true"],
+  ["failed", "/no/such/program"],
+])("of starts that have %s no descriptor stays open", async (_, command) => {
+  await using store = await newStore();
+  const engine = engineOf(store);
+  const options = { ...(await sh("")), command: [command] };
+  const once = async (): Promise<void> => {
+    const { stdout, exited } = await spawnContainer(engine, options);
+    await new Response(stdout).arrayBuffer();
+    await exited;
+  };
+  const open = (): number => readdirSync("/proc/self/fd").length;
+  const ended = command === "true" ? once : () => once().catch(() => {});
+  // The first one opens what a program keeps.
+  await ended();
+  const before = open();
+  for (let i = 0; i < 5; i++) await ended();
+  await until("the descriptors to be closed", () => open() <= before);
+});
+
 test("a container that spawnContainer() started is one for every other command", async () => {
   await using store = await newStore();
   const { id, exited } = await spawnContainer(engineOf(store), await sh("sleep 1000"));

@@ -198,7 +198,7 @@ describe("names and IDs", () => {
     await store.ok(["create", "--name", "other", image, "true"]);
     await store.ok(["rename", "old", "new"]);
     expect(Object.keys(await states(store)).sort()).toEqual(["new", "other"]);
-    expect((await store.bb(["rename", "new", "other"])).stderr).toContain("another container has that name");
+    expect((await store.bb(["rename", "new", "other"])).stderr).toContain("has that name");
     expect((await store.bb(["rename", "new", "../x"])).stderr).toContain("the name is not valid");
     expect((await store.bb(["rename", "old", "newer"])).stderr).toContain('Cannot find container "old"');
   });

@@ -48,13 +48,13 @@ function sealed(name: string, content: Uint8Array, flags: number): Fd {
   let raw = attempt("memfd_create", text, MFD.CLOEXEC | MFD.ALLOW_SEALING | flags);
   // Before Linux 6.3 there is no MFD_EXEC, and every memfd may be executed.
   if (raw === -ERRNO.EINVAL) raw = call("memfd_create", `"${name}"`, text, MFD.CLOEXEC | MFD.ALLOW_SEALING);
-  const fd = new Fd(raw);
+  using fd = new Fd(raw);
   let at = 0;
   while (at < content.length) {
     at += call("write", `"${name}"`, raw, content.subarray(at), content.length - at);
   }
   call("fcntl", `on "${name}"`, raw, F_ADD_SEALS, SEALS);
-  return fd;
+  return new Fd(fd.take());
 }
 
 /** An array of C strings ended by null; `keep` holds what it points to. */

@@ -44,7 +44,8 @@ export function statusOf(error: unknown, status: number): number {
 
 /** What is said about one error. */
 export function describe(error: unknown): { text: string; hint: string | undefined } {
-  if (error instanceof BoxError) return { text: escapeText(withCauses(error)), hint: error.hint ?? spaceHint(error) };
+  if (error instanceof BoxError)
+    return { text: escapeText(withCauses(error)), hint: error.hint ?? shortageHint(error) };
   const name = error instanceof Error ? error.name : typeof error;
   const message = error instanceof Error ? error.message : String(error);
   // The kernel's errors from node:fs read "ENOENT: no such file or directory, open 'x'": a sentence, if not ours.
@@ -62,12 +63,13 @@ export function describe(error: unknown): { text: string; hint: string | undefin
     text: escapeText(
       isSqlite(error, "SQLITE_FULL") ? "Cannot write the database: no space is left on the device" : text,
     ),
-    hint: spaceHint(error) ?? hint,
+    hint: shortageHint(error) ?? hint,
   };
 }
 
-/** What to do when something is full. */
-function spaceHint(error: unknown): string | undefined {
+/** What to do when something is used up. */
+function shortageHint(error: unknown): string | undefined {
+  if (isErrno(error, "EMFILE")) return "Too many open files: raise the limit (ulimit -n)";
   if (isErrno(error, "EDQUOT")) return "The quota of the file system is used up";
   if (!isErrno(error, "ENOSPC") && !isSqlite(error, "SQLITE_FULL")) return undefined;
   return 'No space is left on the device: "bb rm" and "bb rmi" free some; "bb storage info" shows how much there is';

@@ -1,4 +1,4 @@
-import { becomeTrampoline, call, type Fd, openPlan, openTrampoline } from "@bantubox/ffi";
+import { attempt, BoxError, becomeTrampoline, ERRNO, type Fd, openPlan, openTrampoline, SysError } from "@bantubox/ffi";
 
 /** By which number the plan that this process becomes knows its lock, or a container's process: above all that Bun has open. */
 export const PASSED_FD = 97;
@@ -10,9 +10,20 @@ export async function becomePlan(plan: Uint8Array): Promise<never> {
   return becomeTrampoline(trampoline, memory);
 }
 
-/** Lets the next program of this process have `fd`, by that number. */
+/** Lets the next program of this process have `fd`, by that number. @throws {BoxError} `few-files` */
 export function passAs(fd: Fd, number: number): void {
-  call("dup3", "a descriptor", fd.raw, number, 0);
+  const result = attempt("dup3", fd.raw, number, 0);
+  // dup(2): the number is out of the range that RLIMIT_NOFILE allows.
+  if (result === -ERRNO.EBADF) {
+    throw new BoxError(
+      "few-files",
+      `Cannot pass a file on as number ${number}: this process may not have as many open`,
+      {
+        hint: "Raise the limit: ulimit -n 1024",
+      },
+    );
+  }
+  if (result < 0) throw new SysError("dup3", -result);
 }
 
 /** This program, wherever it came from, as argv begins. */

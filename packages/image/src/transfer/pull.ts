@@ -23,6 +23,7 @@ import { getImage } from "../store/find.ts";
 import { lockForWriting } from "../store/garbage.ts";
 import { recordImage } from "../store/record.ts";
 import type { Image, ImageStore } from "../store/store.ts";
+import { inParallel } from "./parallel.ts";
 import { unpackBlob, unpackDownload } from "./pull-unpack.ts";
 
 const PARALLEL_LAYERS = 3;
@@ -172,12 +173,18 @@ async function fetchLayers(context: Context, layers: readonly Work[]): Promise<b
   // The largest first: nothing is worse than to begin it last, with all other threads done.
   missing.sort((a, b) => b.descriptor.size - a.descriptor.size);
   const theirs: Work[] = [];
-  const ours = await inParallel(missing, options.signal, async (work, signal) => {
+  const ours: (Prepared | undefined)[] = [];
+  await inParallel(missing, { limit: PARALLEL_LAYERS, signal: options.signal }, async (work, signal) => {
     const ingest = tryIngest(store, work.descriptor.digest);
-    if (ingest !== undefined) return prepare({ ...context, options: { ...options, signal } }, work, diffIds, ingest);
-    report(options, work, "waiting", 0);
-    theirs.push(work);
-    return undefined;
+    if (ingest === undefined) {
+      report(options, work, "waiting", 0);
+      theirs.push(work);
+    } else {
+      ours.push(await prepare({ ...context, options: { ...options, signal } }, work, diffIds, ingest));
+    }
+  }).catch((error: unknown) => {
+    dispose(ours.filter((layer) => layer !== undefined));
+    throw error;
   });
   let isCommitted = ours.some((layer) => layer !== undefined);
   let waiting = await commit(store, ours, diffIds);
@@ -310,31 +317,4 @@ function isVerdict(error: unknown): boolean {
 
 function report({ onProgress }: PullOptions, { descriptor }: Work, phase: PullPhase, current: number): void {
   onProgress?.({ layer: descriptor.digest, phase, current, total: descriptor.size });
-}
-
-/** Runs `each` for all items, a few at a time. The first failure stops the rest, and is thrown once they have stopped. */
-async function inParallel<T>(
-  items: readonly T[],
-  signal: AbortSignal | undefined,
-  each: (item: T, signal: AbortSignal) => Promise<Prepared | undefined>,
-): Promise<(Prepared | undefined)[]> {
-  const stop = new AbortController();
-  const all = signal === undefined ? stop.signal : AbortSignal.any([stop.signal, signal]);
-  const results: (Prepared | undefined)[] = [];
-  let failure: { readonly error: unknown } | undefined;
-  let next = 0;
-  async function run(): Promise<void> {
-    for (let item = items[next++]; item !== undefined && failure === undefined; item = items[next++]) {
-      try {
-        results.push(await each(item, all));
-      } catch (error) {
-        failure ??= { error };
-        stop.abort();
-      }
-    }
-  }
-  await Promise.all(Array.from({ length: PARALLEL_LAYERS }, run));
-  if (failure === undefined) return results;
-  for (const result of results) result?.[Symbol.dispose]();
-  throw failure.error;
 }

@@ -1,23 +1,24 @@
 import { type CgroupHost, detectCgroups } from "@bantubox/cgroup";
-import { BoxError, type Fd, isDirectory, isErrno, mkdirSync, nodeFs, statIfThere, writeNewSync } from "@bantubox/ffi";
-import { driverName, getImage, HOST_IMAGE, type Image, layersDirectory } from "@bantubox/image";
+import { BoxError, type Fd, isErrno, mkdirSync, writeNewSync } from "@bantubox/ffi";
+import { getImage } from "@bantubox/image";
 import { FILE_OPTION } from "../../runtime/mount-options.ts";
-import { OWN_ROOT, type RootFs } from "../../runtime/rootfs.ts";
 import type { Mount, Spec } from "../../runtime/spec.ts";
 import { forgetNames } from "../kept/kept-exec.ts";
 import { removeFiles } from "../life/remove-files.ts";
-import { type Container, checkName, findContainer, type Launch, writeRow } from "../state/container.ts";
+import { type Container, checkName, findContainer, type Launch, nameTaken, writeRow } from "../state/container.ts";
 import { cgroupPath, containerDirectory, type Engine } from "../state/engine.ts";
 import { makeLocked } from "../state/lock.ts";
 import { nameOf, randomName } from "../state/names.ts";
 import { recordPath, recordText } from "../state/rowless.ts";
-import { removeRows, sweepEnded } from "../state/rows.ts";
+import { removeRows, sweepRows } from "../state/rows.ts";
 import { buildSpec, entrypointAndCommand, hostnameOf } from "./build-spec.ts";
 import { DEFAULT_DETACH_KEYS, DEFAULT_STOP_TIMEOUT_SEC } from "./defaults.ts";
 import { openDirectory, openLayers } from "./image-root.ts";
-import { findOrPull, type PullHooks } from "./images.ts";
+import type { PullHooks } from "./images.ts";
 import type { ContainerOptions } from "./options.ts";
+import { limitRoot, makeRoot, rootOf } from "./root.ts";
 import { parseSignal } from "./signals.ts";
+import { findSource, pathIn, type Source } from "./source.ts";
 import { resolveMounts, type UserMounts } from "./user-mounts.ts";
 import { type Identity, resolveUser } from "./users.ts";
 import { linkVolumes, makeVolumeDirectory, type VolumeMount, volumeDirectory } from "./volumes.ts";
@@ -31,24 +32,6 @@ export interface Created {
   readonly cgroupHost: CgroupHost;
   /** It has never been started before. */
   readonly isFirst: boolean;
-}
-
-type OverlayRoot = Extract<RootFs, { kind: "overlay" }>;
-
-/** Bytes of the layers' names in overlay's options, which share a page with the paths of the container's directory. */
-const LOWER_MAX = 2800;
-/** Below a container's directory: links to layers, numbered from the top. */
-const LINKS = "lower";
-
-/** What a container's root is made from. */
-interface Source {
-  readonly image: Image;
-  /** For the row: the image's ID, or the directory. */
-  readonly id: string;
-  readonly name: string;
-  /** Lower layers from top to bottom, below `base`. */
-  readonly base: string;
-  readonly layers: readonly string[];
 }
 
 /**
@@ -107,55 +90,12 @@ export async function makeContainer(
     if (options.cidfile !== undefined) writeCidfile(options.cidfile, id);
     return { container, lock, spec, cgroupHost, isFirst: true };
   } catch (error) {
-    removeFiles(containerDirectory(engine, id));
+    using _lock = lock;
+    // Killed in between, this leaves a directory without a row, which is swept.
     removeRows(engine, id);
-    lock.close();
+    removeFiles(containerDirectory(engine, id));
     throw error;
   }
-}
-
-async function findSource(engine: Engine, options: ContainerOptions, hooks: PullHooks): Promise<Source> {
-  const { image: name } = options;
-  if (/^(\/|\.\/|\.\.\/|\.$|\.\.$)/.test(name)) {
-    const path = absolutePath(name);
-    if (!isDirectory(statIfThere(path))) {
-      throw new BoxError("no-such-path", `Cannot use "${path}" as a root: it is not a directory`, {
-        hint: "A name that starts with '/', './' or '../' is a directory; an image's name starts with a letter or digit",
-      });
-    }
-    return {
-      image: { ...HOST_IMAGE, id: path, name: path, config: { ...HOST_IMAGE.config, cmd: [] } },
-      id: path,
-      name: "",
-      base: "/",
-      layers: [path],
-    };
-  }
-  if (options.rootfsRw) {
-    throw new BoxError("bad-option", `Cannot write through to image "${name}": only a root directory can be written`, {
-      hint: "Leave out --rootfs-rw, or name a directory such as ./rootfs",
-    });
-  }
-  const image = await findOrPull(engine, name, options, hooks);
-  if (image.kind === "host") return { image, id: image.id, name: "host", base: "/", layers: ["/"] };
-  return {
-    image,
-    id: image.id,
-    name: image.name || name,
-    base: layersDirectory(engine),
-    layers: image.layers.toReversed(),
-  };
-}
-
-/** Where the host's `path` is in a root that is a directory of the host, if it is there. */
-function pathIn({ layers: [root = "/"] }: Source, path: string): string[] {
-  if (root === "/") return [path];
-  return path.startsWith(`${root}/`) ? [path.slice(root.length)] : [];
-}
-
-/** node:path's resolve, loaded when a directory is named in another way than from the root. */
-function absolutePath(path: string): string {
-  return process.getBuiltinModule("node:path").resolve(path);
 }
 
 /** An image's users never change, so they are looked up once; a directory's may, so they are always. */
@@ -218,68 +158,6 @@ function launchOf(
     ],
     privileged: options.privileged === true,
   };
-}
-
-function rootOf(engine: Engine, options: ContainerOptions, source: Source, directory: string): RootFs {
-  const [path = "/"] = source.layers;
-  if (options.rootfsRw) return { kind: "directory", path, directory };
-  if (source.image.kind !== "host") {
-    const driver = driverName(engine);
-    if (driver !== "overlay") {
-      const origin = `${source.base}/${path}`;
-      return {
-        kind: "directory",
-        path: `${directory}/${OWN_ROOT}`,
-        directory,
-        origin,
-        isSubvolume: driver === "btrfs",
-      };
-    }
-  }
-  // Overlay takes no upper layer that lies within its lower one, on the same file system.
-  if (source.image.kind === "host" && holds(path, engine.root))
-    return { kind: "memory-overlay", lower: path, directory };
-  const isVolatile = options.autoRemove === true;
-  return { kind: "overlay", ...lowerOf(source, directory), directory, isVolatile };
-}
-
-/**
- * mount(2) takes its options in one page, which holds the names of some sixty layers. Those of more get links with
- * short names in the container's directory (`makeRoot`); where the kernel ends, at 500 layers, images do, too.
- */
-export function lowerOf({ base, layers }: Source, directory: string): Pick<OverlayRoot, "base" | "lower"> {
-  const bytes = layers.reduce((sum, layer) => sum + layer.length + 1, 0);
-  if (bytes <= LOWER_MAX) return { base, lower: layers };
-  return { base: `${directory}/${LINKS}`, lower: layers.map((_, index) => String(index)) };
-}
-
-/** What of a root has to be there before its container is mounted. Nothing, for an image of few layers on overlay. */
-export async function makeRoot(engine: Engine, root: RootFs, { base, layers }: Source): Promise<void> {
-  if (root.kind === "directory" && root.origin !== undefined) {
-    const { copyImage } = await import("@bantubox/image");
-    await copyImage(engine, root.origin, root.path);
-  }
-  if (root.kind !== "overlay" || root.base === base) return;
-  mkdirSync(root.base, { mode: 0o700 });
-  const { symlinkSync } = nodeFs();
-  for (const [index, layer] of layers.entries()) symlinkSync(`${base}/${layer}`, `${root.base}/${index}`);
-}
-
-function holds(outer: string, inner: string): boolean {
-  const isBelow = outer === "/" || inner === outer || inner.startsWith(`${outer}/`);
-  return isBelow && statIfThere(outer)?.device === statIfThere(inner)?.device;
-}
-
-async function limitRoot(engine: Engine, root: RootFs, bytes: number): Promise<void> {
-  const { limitSize } = await import("@bantubox/image");
-  if (root.kind === "overlay") return await limitSize(engine, { isOverlay: true, directory: root.directory }, bytes);
-  if (root.kind === "directory" && root.origin !== undefined) {
-    return await limitSize(engine, { isOverlay: false, directory: root.path }, bytes);
-  }
-  const why = root.kind === "memory-overlay" ? "what it writes lies in memory" : `it writes to "${root.path}" itself`;
-  throw new BoxError("storage-no-quota", `Cannot limit the container's size: ${why}`, {
-    hint: root.kind === "memory-overlay" ? "Limit its memory: --memory" : "Leave out --rootfs-rw, or --storage-opt",
-  });
 }
 
 /** Files that the engine writes at each start, unless the user mounts something there. */
@@ -346,7 +224,7 @@ function insertRow(
     launch,
   };
   const write = database.transaction(() => {
-    sweepEnded(engine, options.name);
+    sweepRows(engine, options.name);
     for (let i = 0; !writeRow(engine, container, source.name); i++) {
       if (options.name !== undefined) throw nameTaken(engine, options.name);
       container.name = `${randomName()}${i}`;
@@ -357,17 +235,6 @@ function insertRow(
   // Somebody may have called another container so, by the beginning of its ID.
   if (options.name !== undefined) forgetNames(engine);
   return container;
-}
-
-export function nameTaken(engine: Engine, name: string): BoxError {
-  const holder = findContainer(engine, name);
-  return new BoxError(
-    "name-taken",
-    `Cannot name the container "${name}": container ${holder?.id.slice(0, 12)} has that name`,
-    {
-      hint: `Remove it with "bb rm ${name}", or choose another name`,
-    },
-  );
 }
 
 export function fillDirectory(engine: Engine, container: Container, spec: Spec, isRowless: boolean): void {

@@ -8,8 +8,6 @@ import type { Engine } from "../state/engine.ts";
 import { LOCK_TIMEOUT_MS, waitLock } from "../state/lock.ts";
 import { openProcess } from "../state/process.ts";
 
-/** How long a container that is just starting or ending is waited for. */
-
 /** A container's root as its processes see it, with all that is mounted into it. */
 export interface ContainerRoot extends AsyncDisposable {
   /** O_PATH. */

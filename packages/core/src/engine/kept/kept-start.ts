@@ -1,4 +1,4 @@
-import { type Fd, mkdirSync, writeNewSync } from "@bantubox/ffi";
+import { type Fd, mkdirSync, removeTree, writeNewSync } from "@bantubox/ffi";
 import { buildFact, nodeFact, textFact } from "@bantubox/ffi/facts";
 import type { Fact } from "@bantubox/ffi/line";
 import type { Image } from "@bantubox/image/store";
@@ -97,16 +97,26 @@ export function makeKept(engine: Engine, kept: KeptStart): MadeStart {
   const random = crypto.getRandomValues(new Uint8Array(ID_LENGTH / 2));
   const id = random.toHex();
   const old = kept.container.id;
-  const directory = containerDirectory(engine, id);
-  const lock = makeLocked(engine, id);
-  for (const name of ["rootfs", "upper", "work"]) mkdirSync(`${directory}/${name}`, { mode: 0o755 });
   const config = rename(kept.config, old, id);
-  writeNewSync(`${directory}/config.json`, config, 0o600);
   const text = rename(recordText(kept.container), old, id);
-  writeNewSync(recordPath(engine, id), text, 0o600);
+  const lock = makeLocked(engine, id);
+  try {
+    fill(engine, id, config, text);
+  } catch (error) {
+    using _lock = lock;
+    removeTree(containerDirectory(engine, id));
+    throw error;
+  }
   const now = Date.now();
   const container = { ...(JSON.parse(text) as Container), name: nameOf(id), createdMs: now, startedMs: now };
   return { container, lock, config, plan: renameIn(kept, id) };
+}
+
+function fill(engine: Engine, id: string, config: string, record: string): void {
+  const directory = containerDirectory(engine, id);
+  for (const name of ["rootfs", "upper", "work"]) mkdirSync(`${directory}/${name}`, { mode: 0o755 });
+  writeNewSync(`${directory}/config.json`, config, 0o600);
+  writeNewSync(recordPath(engine, id), record, 0o600);
 }
 
 /** Takes back what `makeKept` made, and its address. */

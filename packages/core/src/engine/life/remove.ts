@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { BoxError, type Fd, nodeFs } from "@bantubox/ffi";
 import { forgetNames } from "../kept/kept-exec.ts";
-import { type Container, checkName, getContainer, writeRow } from "../state/container.ts";
+import { type Container, checkName, getContainer, nameTaken, writeRow } from "../state/container.ts";
 import { containerDirectory, type Engine } from "../state/engine.ts";
 import { LOCK_TIMEOUT_MS, waitLock } from "../state/lock.ts";
 import { readRowless, recordPath } from "../state/rowless.ts";
@@ -10,7 +10,7 @@ import { removeCompletely } from "../state/sweep.ts";
 import { killEverything } from "./stop.ts";
 
 /** How long the lock is waited for before the container is looked at again. */
-const LOCK_PATIENCE_MS = 100;
+const LOOK_AGAIN_MS = 100;
 
 export interface RemoveContainerOptions {
   /** Kill it first if it runs. */
@@ -31,9 +31,8 @@ export async function removeContainer(
   { force = false, volumes = false }: RemoveContainerOptions = {},
 ): Promise<string> {
   const container = getContainer(engine, idOrName);
-  const lock = await takeEnded(engine, container, force);
+  using _lock = await takeEnded(engine, container, force);
   removeCompletely(engine, container.id, volumes || container.autoRemove);
-  lock?.close();
   return container.id;
 }
 
@@ -54,7 +53,7 @@ async function takeEnded(engine: Engine, container: Container, force: boolean): 
       }
       await killEverything(engine, container);
     }
-    const lock = await waitLock(engine, container.id, LOCK_PATIENCE_MS);
+    const lock = await waitLock(engine, container.id, LOOK_AGAIN_MS);
     if (lock !== undefined || !existsSync(containerDirectory(engine, container.id))) return lock;
   }
   throw new BoxError("store-busy", `Cannot remove "${container.name}": another command is working on it`, {
@@ -75,16 +74,12 @@ export function renameContainer(engine: Engine, idOrName: string, name: string):
 function giveName(engine: Engine, container: Container, name: string): void {
   if (readRowless(engine, container.id) !== undefined) {
     // A name has to be unique, so from now on it needs a row.
-    if (!writeRow(engine, { ...container, name }, container.imageName)) throw nameTaken(container.name, name);
+    if (!writeRow(engine, { ...container, name }, container.imageName)) throw nameTaken(engine, name);
     nodeFs().rmSync(recordPath(engine, container.id), { force: true });
     return;
   }
   const { changes } = engine.database
     .query("UPDATE OR IGNORE container SET name = ? WHERE id = ?")
     .run(name, container.id);
-  if (changes === 0) throw nameTaken(container.name, name);
-}
-
-function nameTaken(container: string, name: string): BoxError {
-  return new BoxError("name-taken", `Cannot name "${container}" "${name}": another container has that name`);
+  if (changes === 0) throw nameTaken(engine, name);
 }

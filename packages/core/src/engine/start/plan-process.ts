@@ -31,6 +31,16 @@ export async function spawnPlan(plan: Uint8Array, passed: Fd, spec: Spec, networ
 /** Kept open for a program's next containers: nobody can change it. */
 let sealedTrampoline: Promise<Fd> | undefined;
 
+/** A failure is no reason for the next one to fail. */
+async function sealTrampoline(): Promise<Fd> {
+  try {
+    return await openTrampoline();
+  } catch (error) {
+    sealedTrampoline = undefined;
+    throw error;
+  }
+}
+
 /** Starts the trampoline. @param passed As for `spawnPlan`. */
 export async function spawnTrampoline<
   In extends "ignore" | "pipe" | Uint8Array<ArrayBuffer>,
@@ -42,7 +52,7 @@ export async function spawnTrampoline<
   { stdin, stdout, stderr }: { stdin: In; stdout: Out; stderr: Out },
   network?: Fd,
 ): Promise<Bun.Subprocess<In, Out, Out>> {
-  sealedTrampoline ??= openTrampoline();
+  sealedTrampoline ??= sealTrampoline();
   const trampoline = await sealedTrampoline;
   using memory = openPlan(plan);
   return Bun.spawn([`/proc/self/fd/${trampoline.raw}`, String(PLAN_FD)], {

@@ -103,10 +103,14 @@ export async function spawnContainer(engine: Engine, options: ContainerOptions):
     report.write.close();
     const reports = readReports(report.read.take());
     const started = await reports.next();
-    if (started.done) throw noReport();
-    if (started.value.failure !== undefined) throw failureOf(engine, made, started.value.failure);
+    const { failure } = started.value ?? {};
+    if (started.done || failure !== undefined) {
+      await reports.return(undefined);
+      throw failure === undefined ? noReport() : failureOf(engine, made, failure);
+    }
     const exited = async (): Promise<number> => {
       const { value = {} } = await reports.next();
+      await reports.return(undefined);
       await child.exited;
       return statusOf(value);
     };

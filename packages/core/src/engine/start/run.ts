@@ -39,17 +39,17 @@ export async function runForeground(engine: Engine, options: ContainerOptions, h
     await forgetKept(engine, made);
     return await runAsNew(engine, options, hooks, key);
   }
-  if (hooks.line !== undefined) {
-    try {
+  try {
+    if (hooks.line !== undefined) {
       const { rememberRun } = await import("../kept/remember.ts");
       rememberRun(engine, hooks.line, options, key, { ...made, bridge: kept.bridge });
-    } catch (error) {
-      await forgetKept(engine, made);
-      throw error;
     }
+    passAs(made.lock, PASSED_FD);
+    return await becomePlan(made.plan);
+  } catch (error) {
+    await forgetKept(engine, made);
+    throw error;
   }
-  passAs(made.lock, PASSED_FD);
-  return await becomePlan(made.plan);
 }
 
 /** With changes held off: whoever reads sees an image that somebody is just removing until that is done. */

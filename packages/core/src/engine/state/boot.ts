@@ -1,4 +1,4 @@
-import { AT, attempt, BoxError, call, cstr, existsSync, Fd, nodeFs, O, readIfThere, readTextSync } from "@bantubox/ffi";
+import { AT, BoxError, call, cstr, existsSync, Fd, nodeFs, O, readIfThere, readTextSync } from "@bantubox/ffi";
 
 const LOCK_EX = 2;
 export const BOOT_ID = "/proc/sys/kernel/random/boot_id";
@@ -31,7 +31,7 @@ export function takeRunRoot(runRoot: string, root: string): void {
     empty(runRoot);
   }
   nodeFs().writeFileSync(`${marker}.new`, now, { mode: 0o600 });
-  attempt("renameat2", AT.FDCWD, cstr(`${marker}.new`), AT.FDCWD, cstr(marker), 0);
+  call("renameat2", `"${marker}"`, AT.FDCWD, cstr(`${marker}.new`), AT.FDCWD, cstr(marker), 0);
 }
 
 function empty(runRoot: string): void {

@@ -159,3 +159,15 @@ export function containersOf(engine: Engine, image: string): string[] {
     .all(image);
   return [...rows, ...allRowless(engine).filter((container) => container.image === image)].map(({ name }) => name);
 }
+
+/** What is wrong with a name that another container has. */
+export function nameTaken(engine: Engine, name: string): BoxError {
+  const holder = findContainer(engine, name);
+  return new BoxError(
+    "name-taken",
+    `Cannot name the container "${name}": container ${holder?.id.slice(0, 12)} has that name`,
+    {
+      hint: `Remove it with "bb rm ${name}", or choose another name`,
+    },
+  );
+}

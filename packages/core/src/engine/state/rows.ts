@@ -10,7 +10,7 @@ const SWEPT_AT_ONCE = 4;
  *
  * @param name A name that the caller wants: its holder is looked at too.
  */
-export function sweepEnded(engine: Engine, name: string | undefined): void {
+export function sweepRows(engine: Engine, name: string | undefined): void {
   const rows = engine.database
     .query<{ id: string }, [string, number]>(
       `SELECT id FROM container WHERE auto_remove = 1 AND name = ?1 UNION
