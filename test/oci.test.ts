@@ -261,7 +261,10 @@ describe("what is refused is refused before anything is made", () => {
   });
 });
 
-test("what is held among others' processes has no more than its command will, and is behind its filter", async () => {
+test.each([
+  ["among others' processes", false],
+  ["where an exec could trace it", true],
+])("what is held %s has no more than its command will, and is behind its filter", async (_, traces) => {
   await using runtime = newRuntime();
   const { id } = await started(runtime);
   const { pid } = JSON.parse(await runtime.ok(["state", id]));
@@ -269,7 +272,9 @@ test("what is held among others' processes has no more than its command will, an
   const bundle = await runtime.bundle(["sleep", "60"], ({ linux, process }) => {
     process["noNewPrivileges"] = false;
     linux["seccomp"] = { defaultAction: "SCMP_ACT_ALLOW", syscalls: [{ names: ["swapon"], action: "SCMP_ACT_ERRNO" }] };
-    for (const namespace of linux.namespaces) if (namespace.type === "pid") namespace.path = `/proc/${pid}/ns/pid`;
+    const { bounding, effective, permitted } = process["capabilities"] as Record<string, string[]>;
+    if (traces) for (const set of [bounding, effective, permitted]) set?.push("CAP_SYS_PTRACE");
+    else for (const namespace of linux.namespaces) if (namespace.type === "pid") namespace.path = `/proc/${pid}/ns/pid`;
   });
   await runtime.ok(["create", "--bundle", bundle, held]);
   const status = readFileSync(`/proc/${JSON.parse(await runtime.ok(["state", held])).pid}/status`, "utf8");

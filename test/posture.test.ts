@@ -161,7 +161,7 @@ describe("golden posture", () => {
     for (const line of rest.filter(isProtection)) {
       // Read-only paths, masked directories, masked files.
       expect(line).toMatch(
-        /^\/proc\/(bus|fs|irq|sys|sysrq-trigger) proc of \S+: ro,|^\S+ tmpfs: ro,nosuid,nodev,noexec,relatime$|^\S+ (dev)?tmpfs of \/null: /,
+        /^\/proc\/(bus|fs|irq|sys|sysrq-trigger) proc of \S+: ro,|^\S+ tmpfs: ro,nosuid,nodev,noexec,relatime$|^\S+ (dev)?tmpfs of \/null: ro,nosuid,noexec,/,
       );
     }
     expect(rest.filter(isProtection).map((line) => line.split(" ")[0])).toContain("/proc/sys");

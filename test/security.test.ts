@@ -192,6 +192,18 @@ describe("KRN-03: masked paths", () => {
     expect(readFileSync(join(hostile, "dev/null"), "utf8")).toBe("the image's own null");
   });
 
+  test("what hides a file is the host's null, which root in there can use, and not change", async () => {
+    await using store = await newStore();
+    const path = FILES.find((each) => existsSync(each)) ?? "";
+    const before = statSync("/dev/null");
+    const script = `echo x >${path} && cat ${path} && touch -d '2001-02-03 04:05' ${path}; chown 0:0 ${path}`;
+    const { code, stdout, stderr } = await store.bb(["run", "--rm", "--network", "none", root, "sh", "-c", script]);
+    expect([code, stdout]).toEqual([1, ""]);
+    expect(stderr.match(/Read-only file system/g)).toHaveLength(2);
+    const after = statSync("/dev/null");
+    expect([after.mode, after.uid, after.mtimeMs < 1e12]).toEqual([before.mode, before.uid, false]);
+  });
+
   test("--privileged unmasks", async () => {
     await using store = await newStore();
     const command = ["head", "-c", "10", "/proc/interrupts"];

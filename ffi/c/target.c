@@ -134,6 +134,24 @@ static long is_directory(int fd)
 	return error < 0 ? error : (st.stx_mode & MODE_TYPE) == S_IFDIR;
 }
 
+/*
+ * A copy of what hides something. What hides files is the host's own null, whose mode and times would be the
+ * container's to change on a mount that can be written; its data come and go on any.
+ */
+static long open_cover(int cover)
+{
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC};
+	long tree = SYS_3(__NR_open_tree, cover, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	long error;
+
+	if (tree < 0)
+		return tree;
+	error = SYS_5(__NR_mount_setattr, tree, "", AT_EMPTY_PATH, &attr, sizeof(attr));
+	if (error < 0)
+		sys_close((int)tree);
+	return error < 0 ? error : tree;
+}
+
 long mask(int root, const char *path, int null, int empty)
 {
 	long target = open_below(root, path, 0), tree, error;
@@ -142,8 +160,7 @@ long mask(int root, const char *path, int null, int empty)
 		return target == -ENOENT || target == -ENOTDIR ? 0 : target;
 	error = is_directory((int)target);
 	if (error >= 0) {
-		tree = SYS_3(__NR_open_tree, error ? empty : null, "",
-			     OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+		tree = open_cover(error ? empty : null);
 		error = tree;
 		if (tree >= 0) {
 			error = SYS_5(__NR_move_mount, tree, "", target, "",

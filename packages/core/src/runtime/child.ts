@@ -110,7 +110,7 @@ function finish(build: Build, context: ChildContext): void {
   tightenFiles(build, steps, process.rlimits ?? []);
   enterDirectory(steps, process.cwd);
   // Under --init PID 1 stays as it is, and what it forks inherits that; alone, only the command itself is filtered.
-  const isLast = listener === undefined && !init && mayBeFilteredLast(process, isPidJoined(spec.linux));
+  const isLast = listener === undefined && !init && mayBeFilteredLast(process, mayBeTraced(spec, ending));
   // The listener's socket is needed as the filter is installed.
   const isShut = !isLast && listener === undefined;
   if (isShut) shut(steps, ending?.preserved, ending?.fifo);
@@ -120,8 +120,13 @@ function finish(build: Build, context: ChildContext): void {
   else execute(build, steps, process, env, { ...ending, meets: true, isShut, ...(isLast && { filter }) });
 }
 
-function isPidJoined({ namespaces }: Linux): boolean {
-  return namespaces.some(({ type, path }) => type === "pid" && path !== undefined);
+/**
+ * Whether somebody could trace it before its command: others are in its PID namespace already, or may come while it is
+ * held, by an exec. That it is not dumpable stops those without the capability.
+ */
+function mayBeTraced({ linux, process }: Spec, ending: Ending | undefined): boolean {
+  const isPidJoined = linux.namespaces.some(({ type, path }) => type === "pid" && path !== undefined);
+  return isPidJoined || (ending?.fifo !== undefined && process.capabilities.bounding.includes("CAP_SYS_PTRACE"));
 }
 
 /** It dies with whoever makes it, until its start is on record, and nobody else's ptrace reaches it. */

@@ -145,7 +145,8 @@ export function compileExec(context: ExecContext): Uint8Array<ArrayBuffer> {
 /**
  * In INNER: a filter that asks somebody holds up whoever is behind it until the listener has it, so CHILD,
  * whose fork may be asked about, must not be. So here alone INNER has one privilege to give up: CAP_SYS_ADMIN,
- * which the filter takes without no_new_privs. Nothing of the container can reach into it (PR_SET_DUMPABLE).
+ * which the filter takes without no_new_privs. Only CAP_SYS_PTRACE reaches into it (PR_SET_DUMPABLE): a container that
+ * has it, and such a filter, can have this process before it is behind that, as with runc any exec's.
  */
 function confineWithListener(
   build: Build,

@@ -119,11 +119,11 @@ export function becomeUser(
 /**
  * Whether `execute` can install the filter: who keeps no capabilities of choice has none left after changing the user.
  *
- * @param isSeen Others are in its PID namespace already: whoever of them may trace it would have, for as long as it is
- * held, a process that is behind no filter and may do more than the container.
+ * @param isTraceable Somebody in its PID namespace may trace it: they would have, for as long as it is held, a process
+ * that is behind no filter and may do more than the container.
  */
-export function mayBeFilteredLast(process: Process, isSeen: boolean): boolean {
-  return process.noNewPrivileges === true || !(isSeen && needsAdmin(process));
+export function mayBeFilteredLast(process: Process, isTraceable: boolean): boolean {
+  return process.noNewPrivileges === true || !(isTraceable && needsAdmin(process));
 }
 
 /** Goes behind the filter that `becomeUser` left for later, and gives up what that took. Only capset(2) is left to allow. */

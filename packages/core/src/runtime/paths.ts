@@ -35,7 +35,8 @@ export interface Protection {
  * Hides `masked` and makes `readonly` read-only, below the container's root.
  *
  * What hides a file is the host's own /dev/null, opened and looked at before
- * anything of the image is reached: an image's "null" may be anything (CVE-2025-31133).
+ * anything of the image is reached: an image's "null" may be anything (CVE-2025-31133). It lies there read-only: its
+ * mode, owner and times are the whole host's.
  */
 export function protectPaths(build: Build, { masked, readonly, hasProc, aside }: Protection): void {
   const { child: steps, plan, root } = build;
