@@ -1,10 +1,11 @@
 /** Archives with random damage: each is refused in words, or loaded as exactly what it says. */
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { BoxError, isErrno } from "@bantubox/ffi";
 import fc from "fast-check";
 import { digestHex, sha256 } from "../document/digest.ts";
+import { FUZZ_TIMEOUT_MS, runs } from "../fuzz-fixture.ts";
 import { makeLayer } from "../registry/registry-fixture.ts";
 import { collectGarbage } from "../store/garbage.ts";
 import { listImages } from "../store/list.ts";
@@ -12,6 +13,8 @@ import { removeImage } from "../store/remove.ts";
 import { contents, temporaryStore } from "../store/store-fixture.ts";
 import { configOf, dockerFiles, layoutFiles, Place, tarFiles } from "./archive-fixture.ts";
 import { loadImages } from "./load.ts";
+
+setDefaultTimeout(FUZZ_TIMEOUT_MS);
 
 const image = {
   layers: [makeLayer([{ path: "etc/" }, { path: "etc/os", content: "mine" }])],
@@ -80,5 +83,5 @@ test("loadImages() refuses damage in words, and what it takes is whole", async (
       expect(contents(store)).toEqual(EMPTY);
     },
   );
-  await fc.assert(property, { numRuns: 60, seed: Date.now() });
-}, 60_000);
+  await fc.assert(property, runs(60));
+});

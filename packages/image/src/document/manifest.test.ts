@@ -1,9 +1,12 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { BoxError } from "@bantubox/ffi";
 import fc from "fast-check";
+import { FUZZ_TIMEOUT_MS, runs } from "../fuzz-fixture.ts";
 import { encode } from "../registry/registry-fixture.ts";
 import { type Index, parseConfig, parseManifest, selectPlatform } from "./manifest.ts";
 import { formatPlatform, parsePlatform, platformDistance } from "./platform.ts";
+
+setDefaultTimeout(FUZZ_TIMEOUT_MS);
 
 const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
 const INDEX = "application/vnd.oci.image.index.v1+json";
@@ -145,7 +148,7 @@ test("whatever JSON comes, it is a value of the schema or a BoxError", () => {
         }
       }
     }),
-    { numRuns: 500 },
+    runs(500),
   );
   expect(() => parseManifest(new Uint8Array([0xff, 0xfe]), "")).toThrow(BoxError);
 });
@@ -270,7 +273,7 @@ test("FZ-07: of a manifest, an index or a config with one wrong place comes what
       }
       expect(({} as Record<string, unknown>)["mediaType"]).toBeUndefined();
     }),
-    { numRuns: 1500 },
+    runs(1500),
   );
   // A parser that refuses everything would pass, too.
   expect(accepted).toBeGreaterThan(100);

@@ -1,6 +1,9 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
+import { FUZZ_TIMEOUT_MS, runs } from "../fuzz-fixture.ts";
 import { familiarName, formatReference, parseReference } from "./reference.ts";
+
+setDefaultTimeout(FUZZ_TIMEOUT_MS);
 
 const HEX = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -86,7 +89,7 @@ test("formatReference() of what parseReference() read is read the same again", (
       expect(formatReference(parseReference(full))).toBe(full);
       expect(formatReference(parseReference(familiarName(full)))).toBe(full);
     }),
-    { numRuns: 200 },
+    runs(200),
   );
 });
 
@@ -182,7 +185,7 @@ test("FZ-06: parseReference() agrees with the grammar of distribution/reference 
       expect(formatReference(parseReference(found))).toBe(found);
       expect(formatReference(parseReference(familiarName(found)))).toBe(found);
     }),
-    { numRuns: 3000 },
+    runs(3000),
   );
   expect(accepted).toBeGreaterThan(500);
 });

@@ -1,9 +1,12 @@
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { gunzipSync, zstdDecompressSync } from "node:zlib";
 import fc from "fast-check";
 import { sha256 } from "../document/digest.ts";
+import { FUZZ_TIMEOUT_MS, runs } from "../fuzz-fixture.ts";
 import { compress } from "./compress.ts";
 import { GZIP_BLOCK, GzipThreads } from "./gzip-threads.ts";
+
+setDefaultTimeout(FUZZ_TIMEOUT_MS);
 
 const threads = new GzipThreads();
 afterAll(() => threads[Symbol.dispose]());
@@ -55,7 +58,7 @@ test.each(["gzip", "zstd"] as const)("%s: the same bytes come out however the in
         expect(sha256(await collect(compress(cut(bytes, sizes), kind, threads)))).toBe(digest);
       },
     ),
-    { numRuns: 12 },
+    runs(12),
   );
 });
 
@@ -75,7 +78,7 @@ test("gzip: lengths around the blocks' borders come back, by as many threads as 
         expect((await collect(compress(cut(part, [size]), "gzip", several))).equals(packed)).toBe(true);
       },
     ),
-    { numRuns: 15 },
+    runs(15),
   );
 });
 

@@ -1,7 +1,10 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import fc from "fast-check";
+import { FUZZ_TIMEOUT_MS, runs } from "../fuzz-fixture.ts";
 import { Inflater } from "./layer-inflate.ts";
+
+setDefaultTimeout(FUZZ_TIMEOUT_MS);
 
 const CASES: [string, (bytes: Uint8Array) => Uint8Array][] = [
   ["plain", (bytes) => bytes],
@@ -48,7 +51,7 @@ test.each(CASES)("Inflater gives back what %s was made of, whatever the pieces a
       fc.pre(compress !== CASES[0]?.[1] || (bytes[0] !== 0x1f && bytes[0] !== 0x28 && bytes[1] !== 0x2a));
       expect(inflate(compress(bytes), sizes).equals(bytes)).toBe(true);
     }),
-    { numRuns: 40 },
+    runs(40),
   );
 });
 

@@ -1,6 +1,9 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
+import { FUZZ_TIMEOUT_MS, runs } from "../fuzz-fixture.ts";
 import { classifyName } from "./whiteout.ts";
+
+setDefaultTimeout(FUZZ_TIMEOUT_MS);
 
 test.each([
   ["a plain name", "file", { kind: "plain" }],
@@ -37,6 +40,6 @@ test("classifyName() is total and never hides more than one entry of the directo
         expect(name.startsWith(".wh.")).toBe(false);
       }
     }),
-    { numRuns: 2000 },
+    runs(2000),
   );
 });

@@ -1,11 +1,14 @@
 /** FZ-15: what registries say in headers is a value or nothing, and credentials never leave their origin. */
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { BoxError } from "@bantubox/ffi";
 import fc from "fast-check";
+import { FUZZ_TIMEOUT_MS, runs } from "../fuzz-fixture.ts";
 import { HTTP_DEFAULTS, parseRetryAfter, resolveLocation, sendAndRead } from "./http.ts";
 import { parseNextLink } from "./link-header.ts";
 import { startRegistry, type TestRegistry } from "./registry-fixture.ts";
 import { parseUploadRange } from "./upload.ts";
+
+setDefaultTimeout(FUZZ_TIMEOUT_MS);
 
 const origins = [startRegistry(), startRegistry(), startRegistry()];
 afterAll(async () => {
@@ -47,7 +50,7 @@ test("FZ-15: no header makes a parser throw or take long", () => {
       const wait = parseRetryAfter(text, 0);
       expect(wait === undefined || (wait >= 0 && wait <= 60_000)).toBe(true);
     }),
-    { numRuns: 500 },
+    runs(500),
   );
   const before = performance.now();
   for (const unit of ["<a>;", "<", ";a=", '";', " ", "<a>;b ", "<a>; rel=x,"]) {
@@ -83,7 +86,7 @@ test("FZ-15: a Location is an address that may be asked, or an error", () => {
         expect(error).toBeInstanceOf(BoxError);
       }
     }),
-    { numRuns: 500 },
+    runs(500),
   );
 });
 
@@ -118,6 +121,6 @@ test("FZ-15, REG-01: over any chain of redirects, credentials go as far as the f
       const expected = steps.map((_, index) => (left < 0 || index < left ? "Bearer secret" : null));
       expect(seen.map(({ authorization }) => authorization)).toEqual(expected);
     }),
-    { numRuns: 60 },
+    runs(60),
   );
 });

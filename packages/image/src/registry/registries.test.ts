@@ -1,7 +1,10 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { BoxError } from "@bantubox/ffi";
 import fc from "fast-check";
+import { FUZZ_TIMEOUT_MS, runs } from "../fuzz-fixture.ts";
 import { parseRegistries, readRegistries } from "./registries.ts";
+
+setDefaultTimeout(FUZZ_TIMEOUT_MS);
 
 function parse(document: unknown) {
   const text = typeof document === "string" ? document : JSON.stringify(document);
@@ -67,6 +70,7 @@ test("whatever JSON comes, it is settings or a BoxError", () => {
         }
       }
     }),
+    runs(100),
   );
 });
 

@@ -1,9 +1,10 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync } from "node:fs";
 import { join } from "node:path";
 import { call, cstr, Fd } from "@bantubox/ffi";
 import fc from "fast-check";
 import type { Digest } from "../document/digest.ts";
+import { FUZZ_TIMEOUT_MS, runs } from "../fuzz-fixture.ts";
 import { describeTree } from "../layer/extract-fixture.ts";
 import { extractLayer } from "../layer/layer.ts";
 import { commitLayers, makeLayerDirectory, missingLayers } from "../store/commit.ts";
@@ -12,6 +13,8 @@ import { layersDirectory } from "../store/store.ts";
 import { temporaryStore } from "../store/store-fixture.ts";
 import { chainOf } from "../store/trees.ts";
 import { type FixtureEntry, tarOf } from "../tar/tar-fixture.ts";
+
+setDefaultTimeout(FUZZ_TIMEOUT_MS);
 
 const name = fc.array(fc.constantFrom("a", "b", "c"), { minLength: 1, maxLength: 3 }).map((parts) => parts.join("/"));
 const whiteout = fc
@@ -88,9 +91,9 @@ test("whole trees are what the kernel's overlay shows of the same layers, howeve
       expect(missingLayers(store, diffIds)).toEqual([]);
       expect(describeTree(join(layersDirectory(store), chainOf(diffIds).at(-1) ?? ""))).toEqual(expected);
     }),
-    { numRuns: 40 },
+    runs(40),
   );
-}, 30_000);
+});
 
 test("a chain that is there in part is continued from it", async () => {
   using disposable = temporaryStore();

@@ -1,8 +1,11 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { isErrno } from "@bantubox/ffi";
 import fc from "fast-check";
+import { FUZZ_TIMEOUT_MS, runs } from "../fuzz-fixture.ts";
 import { type TarEntry, TarReader } from "./tar.ts";
 import { entryOf, type FixtureEntry, paxOf, tarOf } from "./tar-fixture.ts";
+
+setDefaultTimeout(FUZZ_TIMEOUT_MS);
 
 interface Read extends TarEntry {
   content: Buffer;
@@ -309,7 +312,7 @@ test("TarReader makes entries or a typed error of any bytes (FZ-01)", () => {
         expect(results[1]).toEqual(results[0]);
       },
     ),
-    { numRuns: 300 },
+    runs(300),
   );
 });
 

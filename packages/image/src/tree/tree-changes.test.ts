@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import {
   chmodSync,
   linkSync,
@@ -14,10 +14,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { cstr } from "@bantubox/ffi";
 import fc from "fast-check";
+import { FUZZ_TIMEOUT_MS, runs } from "../fuzz-fixture.ts";
 import { type TarEntry, TarReader } from "../tar/tar.ts";
 import { archiveChanges } from "./archive-changes.ts";
 import { openDirectory } from "./tree.ts";
 import { treeChanges } from "./tree-changes.ts";
+
+setDefaultTimeout(FUZZ_TIMEOUT_MS);
 
 /** A file that has several names is one object. */
 interface Node {
@@ -189,7 +192,7 @@ test("a layer of what changed, applied to the old tree, is the new one (FZ-03)",
       const { tar } = await difference(a, b);
       expect(describe(apply(copyOf(a), tar))).toEqual(describe(b));
     }),
-    { numRuns: 60 },
+    runs(60),
   );
 });
 
@@ -199,7 +202,7 @@ test("a tree differs in nothing from its copy (FZ-03)", async () => {
       const tree = carryOut(new Map(), steps);
       expect((await difference(tree, copyOf(tree))).names).toEqual([]);
     }),
-    { numRuns: 25 },
+    runs(25),
   );
 });
 
