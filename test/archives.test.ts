@@ -209,24 +209,6 @@ test("a terminal gets and gives no archive; a file appears only when it is compl
   expect(await store.ok(["save", "-o", "/dev/null", "mine:1"])).toBe("");
 });
 
-test("a load that is killed leaves nothing, and the next one is as good", async () => {
-  await using store = await newStore();
-  await using source = await newStore();
-  await source.ok(["pull", "-q", pulled]);
-  const path = join(directory, "killed.tar");
-  await source.ok(["save", "-o", path, pulled]);
-  for (const delayMs of [5, 10, 15, 20, 30, 45]) {
-    const child = Bun.spawn([...store.command, "load", "-q", "-i", path], { stdio: ["ignore", "ignore", "ignore"] });
-    await Bun.sleep(delayMs);
-    child.kill(9);
-    await child.exited;
-  }
-  expect(await store.ok(["load", "-q", "-i", path])).toBe(`Loaded image: ${pulled}`);
-  expect(await store.ok(["run", "--rm", "--network", "none", pulled, "cat", "/etc/one"])).toBe("one");
-  await store.ok(["rmi", pulled]);
-  for (const below of ["layers", "blobs/sha256", "ingest"]) expect(readdirSync(join(store.root, below))).toEqual([]);
-});
-
 test("import makes an image of GNU tar's archive, the tree as it was, with a Dockerfile's instructions", async () => {
   await using store = await newStore();
   const tar = join(directory, "root.tar");

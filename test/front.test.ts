@@ -215,17 +215,18 @@ describe.skipIf(cannotTrace)("the front", () => {
 
   test("hands nothing on that its caller left open", async () => {
     await using store = await newStore();
-    const command = ["run", "--rm", ...none, await busyboxRoot(), "sleep", "1"];
+    const command = ["run", "--rm", "-i", ...none, await busyboxRoot(), "cat"];
     await store.ok(command);
     const fifo = join(store.root, "..", "fifo");
     await run(["mkfifo", fifo]);
-    const script = 'exec 9>"$1"; shift; "$@" & exec 9>&-; wait';
+    const script = 'exec 9>"$1"; shift; exec "$@"';
     const reader = Bun.spawn(["cat", fifo], { stdout: "ignore" });
-    const child = Bun.spawn(["sh", "-c", script, "sh", fifo, ...store.command, ...command]);
+    const child = Bun.spawn(["sh", "-c", script, "sh", fifo, ...store.command, ...command], { stdin: "pipe" });
     // The client may hold it until it has become the trampoline, but not until the container ends.
-    const first = await Promise.race([reader.exited.then(() => "the pipe"), child.exited.then(() => "the container")]);
-    expect(first).toBe("the pipe");
-    await child.exited;
+    await until("the pipe's end", () => reader.exitCode === 0);
+    expect(child.exitCode).toBe(null);
+    await child.stdin.end();
+    expect(await child.exited).toBe(0);
   });
 
   test("has nothing to say to who is not root", async () => {

@@ -147,21 +147,3 @@ test("two pulls at once fetch each layer once, and both succeed", async () => {
   expect(results.map(({ code, stderr }) => [code, stderr.includes("Cannot")])).toEqual(Array(3).fill([0, false]));
   expect((await store.ok(["images", "-q"])).split("\n").length).toBe(1);
 });
-
-test("a pull that is killed anywhere leaves nothing that the next does not use or clear away", async () => {
-  await using store = await newStore();
-  for (let delayMs = 5; delayMs <= 60; delayMs += 5) {
-    const child = Bun.spawn([...store.command, "pull", `${name}:1.0`], { stdio: ["ignore", "ignore", "ignore"] });
-    await Bun.sleep(delayMs);
-    child.kill("SIGKILL");
-    await child.exited;
-    await store.ok(["images"]);
-  }
-  await store.ok(["pull", `${name}:1.0`]);
-  expect(await store.ok(["run", "--rm", ...none, `${name}:1.0`])).toContain("hello world");
-  await store.ok(["rmi", `${name}:1.0`]);
-  for (const part of ["layers", "blobs/sha256", "ingest"]) {
-    const path = join(store.root, part);
-    expect([part, existsSync(path) ? readdirSync(path) : []]).toEqual([part, []]);
-  }
-});

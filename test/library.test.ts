@@ -1,6 +1,6 @@
 /** The engine as a library: containers that run beside a program that goes on. */
 import { expect, test } from "bun:test";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import {
   BoxError,
@@ -121,10 +121,23 @@ test("a signal that aborts ends the container, also one that ignores SIGTERM", a
   await using store = await newStore();
   const engine = engineOf(store);
   const controller = new AbortController();
-  const running = runContainer(engine, await sh("trap '' TERM; sleep 1000"), { signal: controller.signal });
-  await until("the container's pid file", () => existsSync(store.runRoot) && readdirSync(store.runRoot).length > 0);
+  const shared = mkdtempSync(join(store.root, "..", "shared-"));
+  const options = await sh("trap '' TERM; touch /shared/ready; while :; do sleep 1; done", {
+    mounts: [{ type: "bind", source: shared, target: "/shared" }],
+  });
+  const running = runContainer(engine, options, { signal: controller.signal });
+  await until("the command runs", () => existsSync(join(shared, "ready")));
   controller.abort(new Error("enough"));
   expect(await running.catch((error: unknown) => error)).toEqual(new Error("enough"));
+  await nothingLeft(store);
+});
+
+test("a signal that aborts while the container is made ends it, too", async () => {
+  await using store = await newStore();
+  const controller = new AbortController();
+  const running = runContainer(engineOf(store), await sh("sleep 1000"), { signal: controller.signal });
+  controller.abort(new Error("at once"));
+  expect(await running.catch((error: unknown) => error)).toEqual(new Error("at once"));
   await nothingLeft(store);
 });
 

@@ -2,7 +2,8 @@
  * Whatever command of bb-oci is killed, at whatever call: state and list go on working, `delete --force`
  * removes all that is there, and the same container can be made again.
  *
- * strace kills the task at its n-th call of one kind. Every fourth point is visited; BANTUBOX_SWEEP=all visits them all.
+ * strace kills the task at its n-th call of one kind. The first and the fifth point of each call are visited;
+ * BANTUBOX_SWEEP=all visits them all.
  */
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, rmSync } from "node:fs";

@@ -6,14 +6,15 @@ import { join } from "node:path";
 import { missing } from "./harness.ts";
 import { newRuntime, started } from "./oci-harness.ts";
 
+const noPython = missing("no python3 to play the listener and take descriptors", Bun.which("python3") === null);
+
 describe("exec", () => {
-  test.each([
+  test.skipIf(noPython).each([
     [true, true],
     [false, true],
     [false, false],
   ])("has its calls answered by a listener (no_new_privs: %p, capabilities: %p)", async (noNewPrivileges, hasSome) => {
     await using runtime = newRuntime();
-    if (missing("no python3 to play the listener", Bun.which("python3") === null)) return;
     const path = join(runtime.directory, "listener.sock");
     const probe = join(import.meta.dir, "probes/seccomp-agent.py");
     const agent = Bun.spawn(["python3", probe, path, "1"], { stdout: "pipe" });
@@ -49,8 +50,7 @@ describe("exec", () => {
     });
   });
 
-  test("is known by its pidfd to whoever asked for that", async () => {
-    if (missing("no python3 to take the descriptor", Bun.which("python3") === null)) return;
+  test.skipIf(noPython)("is known by its pidfd to whoever asked for that", async () => {
     await using runtime = newRuntime();
     const path = join(runtime.directory, "pidfd.sock");
     const taker = Bun.spawn(["python3", join(import.meta.dir, "probes/take-pidfds.py"), path, "2"], { stdout: "pipe" });
@@ -84,8 +84,7 @@ describe("exec", () => {
     },
   );
 
-  test("is kept to the CPUs of its process", async () => {
-    if (missing("one CPU alone", availableParallelism() < 2)) return;
+  test.skipIf(missing("one CPU alone", availableParallelism() < 2))("is kept to the CPUs of its process", async () => {
     await using runtime = newRuntime();
     const { id } = await started(runtime);
     const process = JSON.parse(readFileSync(join(runtime.root, id, "config.json"), "utf8")).process;

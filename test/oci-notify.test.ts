@@ -84,12 +84,9 @@ async function pidOf(runtime: Runtime, id: string): Promise<number> {
   return (JSON.parse(await runtime.ok(["state", id])) as { pid: number }).pid;
 }
 
-function noPython(): boolean {
-  return missing("no python3 to play systemd", Bun.which("python3") === null);
-}
+const noPython = missing("no python3 to play systemd", Bun.which("python3") === null);
 
-test("start waits until its container is ready, tells so, and keeps nobody else from it meanwhile", async () => {
-  if (noPython()) return;
+test.skipIf(noPython)("start waits until its container is ready, tells so, and keeps nobody from it", async () => {
   await using runtime = newRuntime();
   const { bundle, env, go, heard } = await service(runtime);
   const id = runtime.id();
@@ -106,8 +103,7 @@ test("start waits until its container is ready, tells so, and keeps nobody else 
   expect(await heard()).toEqual([`${start.pid} READY=1`, `${start.pid} MAINPID=${pid}`, `${start.pid} BARRIER=1`]);
 });
 
-test("start ends with a container that is never ready", async () => {
-  if (noPython()) return;
+test.skipIf(noPython)("start ends with a container that is never ready", async () => {
   await using runtime = newRuntime();
   const { bundle, env } = await service(runtime);
   const id = runtime.id();
@@ -118,8 +114,7 @@ test("start ends with a container that is never ready", async () => {
   expect(await start.exited).toBe(0);
 });
 
-test("run --detach leaves a container that is ready", async () => {
-  if (noPython()) return;
+test.skipIf(noPython)("run --detach leaves a container that is ready", async () => {
   await using runtime = newRuntime();
   const { bundle, env, go, heard } = await service(runtime);
   const id = runtime.id();
@@ -136,8 +131,7 @@ test("run --detach leaves a container that is ready", async () => {
   ]);
 });
 
-test("run in front is itself what its caller watches", async () => {
-  if (noPython()) return;
+test.skipIf(noPython)("run in front is itself what its caller watches", async () => {
   await using runtime = newRuntime();
   const { bundle, env, go, heard } = await service(runtime);
   const id = runtime.id();

@@ -19,10 +19,10 @@ describe("run", () => {
     expect(readdirSync(runtime.root)).toEqual([]);
   });
 
-  test("says where a container can be, if its group has handed its controllers on", async () => {
-    const unified = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].find((at) => existsSync(`${at}/cgroup.controllers`));
-    const controllers = unified === undefined ? "" : readFileSync(`${unified}/cgroup.controllers`, "utf8");
-    if (missing("cgroup v2 has no hugetlb controller", !controllers.includes("hugetlb"))) return;
+  const unified = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].find((at) => existsSync(`${at}/cgroup.controllers`));
+  const controllers = unified === undefined ? "" : readFileSync(`${unified}/cgroup.controllers`, "utf8");
+  const noHugetlb = missing("cgroup v2 has no hugetlb controller", !controllers.includes("hugetlb"));
+  test.skipIf(noHugetlb)("says where a container can be, if its group has handed its controllers on", async () => {
     await using runtime = newRuntime();
     const group = `/bb-test-busy-${process.pid}`;
     await runtime.ok([
@@ -350,7 +350,7 @@ describe("hooks", () => {
     await using runtime = newRuntime();
     const shared = sharedDirectory(runtime);
     const note = (kind: string) => ({
-      path: kind === "startContainer" ? "/bin/sh" : "/bin/sh",
+      path: "/bin/sh",
       args: ["sh", "-c", `echo ${kind} $WHO $(cat) >>${kind === "startContainer" ? "/tmp" : shared.path}/notes`],
       env: ["WHO=me", "PATH=/bin:/usr/bin"],
     });
@@ -533,14 +533,6 @@ test("--preserve-fds passes on so many descriptors and no more", async () => {
   const { id } = await started(runtime);
   const exec = ["exec", "--preserve-fds=1", id, "sh", "-c", "cat <&3; test -e /proc/self/fd/4 || echo none"];
   expect((await run(["sh", "-c", script, "sh", ...runtime.command, ...exec])).stdout).toBe("three\nnone\n");
-});
-
-test("LISTEN_FDS of systemd reaches the command, as pid 1's", async () => {
-  await using runtime = newRuntime();
-  const bundle = await runtime.bundle(["sh", "-c", "echo $LISTEN_FDS $LISTEN_PID; cat <&3"]);
-  const script = `exec 3</etc/hostname; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"`;
-  const { stdout } = await run(["sh", "-c", script, "sh", ...runtime.command, "run", "-b", bundle, runtime.id()]);
-  expect(stdout).toBe(`1 1\n${readFileSync("/etc/hostname", "utf8")}`);
 });
 
 test("update changes limits, leaves alone what is 0 and never the devices", async () => {

@@ -33,6 +33,9 @@ afterAll(async () => {
 
 const namesIn = (store: Store, directory: string): string[] => readdirSync(join(store.root, directory));
 
+/** What lies in the store for images, and on the way to them. */
+const filesOf = (store: Store): string[][] => ["layers", "blobs/sha256", "ingest"].map((each) => namesIn(store, each));
+
 /** Carries out commands that must succeed, and says after what they did not. */
 async function must(store: Store, what: string, ...commands: (readonly string[])[]): Promise<void> {
   for (const command of commands) {
@@ -76,7 +79,7 @@ for (const [driver, isThere] of DRIVERS) {
           ["system", "check"],
           ["rmi", name],
         );
-        expect([what, namesIn(store, "layers"), namesIn(store, "blobs/sha256")]).toEqual([what, [], []]);
+        expect([what, ...filesOf(store)]).toEqual([what, [], [], []]);
       };
       expect(await sweep({ store, prefix, command, calls, next })).toBeGreaterThanOrEqual(calls.length);
     }, 3_600_000);
@@ -97,7 +100,7 @@ for (const [driver, isThere] of DRIVERS) {
         if ((await store.ok(["images", "-q"])) === "")
           await must(store, what, ["init", await busyboxRoot(), "box"], ["rmi", "box"]);
         else await must(store, what, [...RUN, name, "cat", "/opt/file"], ["rmi", name]);
-        expect([what, namesIn(store, "layers"), namesIn(store, "blobs/sha256")]).toEqual([what, [], []]);
+        expect([what, ...filesOf(store)]).toEqual([what, [], [], []]);
       };
       expect(await sweep({ store, prefix, prepare, command: ["rmi", name], calls, next })).toBeGreaterThan(2);
     }, 3_600_000);
@@ -110,7 +113,7 @@ for (const [driver, isThere] of DRIVERS) {
       const command = ["load", "-q", "-i", archive];
       const next = async (what: string): Promise<void> => {
         await must(store, what, command, [...RUN, name, "cat", "/opt/file"], ["system", "check"], ["rmi", name]);
-        expect([what, namesIn(store, "layers"), namesIn(store, "blobs/sha256")]).toEqual([what, [], []]);
+        expect([what, ...filesOf(store)]).toEqual([what, [], [], []]);
       };
       const calls = ["rename,renameat2", "syncfs", "pwrite64", ...own];
       expect(await sweep({ store, prefix, command, calls, next })).toBeGreaterThanOrEqual(calls.length);
@@ -125,7 +128,7 @@ for (const [driver, isThere] of DRIVERS) {
         await must(store, what, command, [...RUN, "box", "true"], ["system", "check"]);
         // Each has another time, and so is another image.
         await must(store, what, ["rmi", ...(await store.ok(["images", "-q"])).split("\n")]);
-        expect([what, namesIn(store, "layers"), namesIn(store, "blobs/sha256")]).toEqual([what, [], []]);
+        expect([what, ...filesOf(store)]).toEqual([what, [], [], []]);
       };
       const calls = ["rename,renameat2", "syncfs", "pwrite64", "write"];
       expect(await sweep({ store, prefix, command, calls, next })).toBeGreaterThan(4);
