@@ -123,6 +123,7 @@ describe("Docker's rules for paths, out of a container", () => {
     ["below a directory that is missing", "/src", (d) => `${d}/no/where`, "there is no such file or directory"],
     ["a directory over a file", "/src", (d) => `${d}/file`, "that is a file"],
     ["a file over a directory", "/src/one", (d) => `${d}/sub`, "it is a directory"],
+    ["a device that was asked for by name", "/dev/null", (d) => d, 'Cannot copy "box:/dev/null": it is the device 1:3'],
     ["links in a circle", "/circle/x", (d) => d, "links lead in a circle"],
   ])("refuses %s", async (_, from, to, expected) => {
     const target = directory();
@@ -144,6 +145,19 @@ describe("Docker's rules for paths, out of a container", () => {
     const paths = listed.stdout.split("\n").map((path) => path.replace(/^\.?\//, ""));
     expect(paths).toEqual(expect.arrayContaining(["proc/", "src/one"]));
     expect(paths.filter((path) => /^(proc|sys|dev\/pts)\/./.test(path))).toEqual([]);
+  });
+
+  test("an empty path is refused, and not the directory that one is in", async () => {
+    const cwd = directory();
+    writeFileSync(join(cwd, "mine"), "");
+    for (const [from, to, which] of [
+      ["", "box:/src/new", "source"],
+      ["box:/src/one", "", "target"],
+    ] as const) {
+      const { code, stderr } = await store.bb(["cp", from, to], { cwd });
+      expect([code, stderr]).toEqual([125, `bb: Cannot copy: the ${which} is empty\n`]);
+    }
+    expect(tree(cwd)).toEqual(["mine"]);
   });
 
   test("refuses two containers, and none", async () => {
@@ -236,6 +250,32 @@ describe("into a container", () => {
     await store.ok(["cp", path, "box:/root/plain"]);
     await store.ok(["cp", "-a", path, "box:/root/archive"]);
     expect(await inside(store, "stat -c '%a %u:%g' /root/plain /root/archive")).toBe("755 0:0\n4755 1234:99");
+  });
+
+  test("a directory that the container's files lie below ends, without them", async () => {
+    const whole = directory();
+    await using around = await newStore({ seen: whole, path: whole, prefix: [] });
+    await runningBox(around, "mkdir /to");
+    writeFileSync(join(whole, "mine"), "");
+    const { code, stderr } = await around.bb(["cp", whole, "box:/to/copy"], { timeoutMs: 30_000 });
+    expect([code, stderr]).toEqual([0, expect.stringMatching(/Left out ".*": it is the container's own directory\n/)]);
+    expect(await inside(around, "ls /to/copy")).toContain("mine");
+    expect(await inside(around, "ls /to/copy/bb-test-*/lib/containers")).toBe("");
+  });
+
+  test("a directory that leads to where it is copied to ends, without that", async () => {
+    const shared = directory();
+    writeFileSync(join(shared, "mine"), "");
+    await using around = await newStore();
+    await runningBox(around, "", "-v", `${shared}:/shared`);
+    for (const [from, to] of [
+      ["box:/shared", join(shared, "out")],
+      [shared, "box:/shared/in"],
+    ] as const) {
+      const { code, stderr } = await around.bb(["cp", from, to], { timeoutMs: 30_000 });
+      expect([code, stderr]).toEqual([0, expect.stringMatching(/Left out "(out|in)": it is where the copy goes\n$/)]);
+    }
+    expect(tree(shared)).toEqual(["in/", "in/mine", "in/out/", "in/out/mine", "mine", "out/", "out/mine"]);
   });
 
   test("says how much it was on a terminal only", async () => {

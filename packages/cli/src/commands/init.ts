@@ -58,6 +58,7 @@ export default defineCommand({
   },
   examples: ["bb init ./rootfs", `bb init ./rootfs tools:1.0 --cmd '["/bin/bash"]' -e LANG=C.UTF-8`],
   async run({ flags: { cmd, entrypoint, env, workdir, user, label }, operands: [dir = "", name], globals }) {
+    if (dir === "") throw usageError("Cannot make an image: the directory's name is empty");
     const id = await initImage(openEngine(globals), resolve(dir), name ?? nameOf(dir), {
       ...(cmd !== undefined && { cmd }),
       ...(entrypoint !== undefined && { entrypoint }),

@@ -41,7 +41,8 @@ export async function initImage(
 ): Promise<Image> {
   const named = parseNewName(name);
   const source = resolve(directory);
-  if (!isDirectory(source)) {
+  // Resolved, an empty path would be the directory that the process is in.
+  if (directory === "" || !isDirectory(source)) {
     throw new BoxError("no-such-directory", `Cannot make an image of ${quote(directory)}: it is not a directory`);
   }
   const { signal, onProgress } = options;

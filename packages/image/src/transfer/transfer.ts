@@ -61,7 +61,9 @@ export interface Place {
 /**
  * Copies trees from descriptor to descriptor: no link is followed on either side, and nothing is opened that is not a
  * directory or a regular file, whatever the owner of either tree does meanwhile. Directories merge; anything else gives
- * way to what is copied. What the kernel shows where it is mounted below, as `/proc` in `/`, is left out. What comes or goes meanwhile may be missed; a file is copied up to the length that it had.
+ * way to what is copied. What the kernel shows where it is mounted below, as `/proc` in `/`, is left out, and so is the
+ * copy where it is made below its own source. What comes or goes meanwhile may be missed; a file is copied up to the
+ * length that it had.
  */
 export class Transfer {
   /** Of all files so far. */
@@ -71,6 +73,8 @@ export class Transfer {
   /** Where the first name of a file with several has been copied to. */
   readonly #linked = new Map<string, { readonly path: string; readonly identity: string }>();
   #base = -1;
+  /** The directory that the copy is made in: within the source it would be copied into itself without an end. */
+  #made: string | undefined;
   /** Where the copied tree begins. */
   #mount = 0;
   #breath = performance.now();
@@ -94,6 +98,7 @@ export class Transfer {
   /** Copies what is in a directory into another one, whose own attributes stay as they are. */
   async copyContents(from: number, to: number): Promise<void> {
     this.#base = to;
+    this.#made = statAt(to, ITSELF, "a directory").identity;
     this.#mount = statAt(from, ITSELF, "a directory").mount;
     await this.#contents(from, to, Buffer.alloc(0), Buffer.alloc(0));
   }
@@ -110,6 +115,10 @@ export class Transfer {
       try {
         const stat = statAt(from, name, display(below));
         if (this.#options.exclude?.(below, stat) === true) continue;
+        if (stat.identity === this.#made) {
+          this.#options.onSkipped?.(below, "where the copy goes");
+          continue;
+        }
         await this.#entry({ parent: from, name }, { parent: to, name }, stat, Buffer.concat([target, bare]), below);
       } catch (error) {
         // It was removed meanwhile, if it is the source that is gone.
@@ -160,6 +169,7 @@ export class Transfer {
     {
       using source = openDirectory(from.parent, from.name, display(path));
       using copy = openDirectory(to.parent, to.name, display(target));
+      this.#made ??= statAt(copy.raw, ITSELF, display(target)).identity;
       const below = path.length === 0 ? path : Buffer.concat([path, slash]);
       if (stat.mount === this.#mount || !isOfKernel(source.raw))
         await this.#contents(source.raw, copy.raw, Buffer.concat([target, slash]), below);

@@ -1,8 +1,8 @@
 import { BoxError, call, close, cstr, isErrno, O } from "@bantubox/ffi";
-import { archiveMerged, S, type Stat, Transfer, type TransferOptions, unpack } from "@bantubox/image/files";
+import { archiveMerged, S, type Stat, statIfThereAt, Transfer, type TransferOptions, unpack } from "@bantubox/image/files";
 import { openDirectory } from "../create/image-root.ts";
 import { getContainer } from "../state/container.ts";
-import type { Engine } from "../state/engine.ts";
+import { containerDirectory, type Engine } from "../state/engine.ts";
 import { openRoot } from "./container-root.ts";
 import { INSIDE, type Located, locate, type World } from "./locate.ts";
 
@@ -80,6 +80,7 @@ export async function copyToContainer(
         ...(options.archive ? {} : { owner: { uid: 0, gid: 0 } }),
         privileges: options.archive ? "always" : "same-owner",
         devices: "make",
+        exclude: ownFiles(host.raw, containerDirectory(engine, container.id), options.onSkipped),
         onProgress: options.onProgress,
         onSkipped: options.onSkipped,
         signal: options.signal,
@@ -88,6 +89,20 @@ export async function copyToContainer(
   } catch (error) {
     throw readOnly(container.name, path, error);
   }
+}
+
+/** Where what is written in the container comes to lie on the host: below the source it would be copied without an end. */
+function ownFiles(
+  host: number,
+  directory: string,
+  onSkipped: CopyOptions["onSkipped"],
+): NonNullable<TransferOptions["exclude"]> {
+  const own = statIfThereAt(host, cstr(directory.slice(1)))?.identity;
+  return (path, stat) => {
+    if (own === undefined || stat.identity !== own) return false;
+    onSkipped?.(path, "the container's own directory");
+    return true;
+  };
 }
 
 /** A file or a directory of a container as a tar stream. @param path As for `copyFromContainer`. */
@@ -155,7 +170,14 @@ interface Target {
 async function copy(from: Source, to: Target, options: TransferOptions): Promise<number> {
   using source = locateSource(from);
   using target = locate(to.world, to.path, true);
-  const transfer = new Transfer(options);
+  const transfer = new Transfer({
+    ...options,
+    onSkipped(path, what) {
+      // What was asked for by its name is not left out with a word of warning.
+      if (path.length === 0) throw new BoxError("copy-type", `Cannot copy ${from.world.show(from.path)}: it is ${what}`);
+      options.onSkipped?.(path, what);
+    },
+  });
   const isTree = isDirectory(source.stat);
   if (isTree && target.stat !== undefined && !isDirectory(target.stat)) {
     throw new BoxError(
