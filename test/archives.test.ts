@@ -267,8 +267,10 @@ test("images, tag, history, inspect and prune, as Docker has them", async () => 
   await store.ok(["import", "-", "mine"], { stdin: await Bun.file(join(directory, "tiny.tar")).text() });
   await store.ok(["create", "--name", "box", "mine", "/file"]);
   const refused = await store.bb(["image", "prune"], { stdin: "n\n" });
-  expect([refused.code, refused.stdout]).toEqual([0, ""]);
+  expect([refused.code, refused.stdout]).toEqual([1, ""]);
   expect(refused.stderr).toContain("WARNING!");
+  const unanswered = await store.bb(["image", "prune"]);
+  expect([unanswered.code, unanswered.stderr]).toEqual([125, expect.stringContaining("--force")]);
   const pruned = await store.bb(["image", "prune"], { stdin: "y\n" });
   expect([pruned.code, pruned.stdout]).toEqual([0, expect.stringContaining(`Deleted: ${id}`)]);
   expect(await store.ok(["image", "prune", "-af"])).toBe("Total reclaimed space: 0B");

@@ -75,7 +75,14 @@ describe("kill -9", () => {
     await until("the monitor is gone", () => parentOf(pid) === 1);
     expect(await state(store)).toBe("running 0");
     expect(await store.ok(["exec", "box", "echo", "inside"])).toBe("inside");
-    expect((await store.bb(["start", "box"])).stderr).toContain("it is already running");
+    expect(await store.ok(["start", "box"])).toBe("box");
+    for (const args of [
+      ["attach", "box"],
+      ["start", "-a", "box"],
+    ]) {
+      const { code, stderr } = await store.bb(args);
+      expect([code, stderr]).toEqual([1, expect.stringContaining('Cannot attach to "box": its monitor was killed')]);
+    }
     const waits = store.bb(["wait", "box"]);
     await store.ok(["stop", "box"]);
     expect(await state(store)).toBe("exited 255");

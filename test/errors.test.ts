@@ -117,6 +117,12 @@ describe("125", () => {
     expect(stderr).toContain("--memory");
   });
 
+  test("an empty name of a directory, which is not the one that the caller is in", async () => {
+    await using store = await newStore();
+    const { code, stderr } = await store.bb(["init", "", "box"], { cwd: root });
+    expect([code, stderr]).toEqual([125, "bb: Cannot make an image: the directory's name is empty\n"]);
+  });
+
   test("a directory that is not there", async () => {
     await using store = await newStore();
     const { code, lines } = await fails(store, "./no-such-root", "true");

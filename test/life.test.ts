@@ -225,13 +225,32 @@ describe("create, start, stop", () => {
     });
   });
 
-  test("what runs is not started again, and what is not there is not started", async () => {
+  test("what runs is not started again, which is no failure, and what is not there is not started", async () => {
     await using store = await newStore();
     await runDetached(store, ["--name", "busy"], "sleep", "60");
-    const again = await store.bb(["start", "busy"]);
-    expect(again.code).toBe(1);
-    expect(again.stderr).toContain('Cannot start "busy": it is already running');
+    const pid = await inspect(store, "busy", "{{.State.Pid}}");
+    expect(await store.ok(["start", "busy"])).toBe("busy");
+    expect(await inspect(store, "busy", "{{.State.Pid}}")).toBe(pid);
     expect((await store.bb(["start", "nobody"])).code).toBe(1);
+  });
+
+  test("one that is named twice is started once", async () => {
+    await using store = await newStore();
+    await store.ok(["create", "--name", "twice", ...QUIET, image, "sh", "-c", "echo run; sleep 60"]);
+    expect(await store.ok(["start", "twice", "twice"])).toBe("twice\ntwice");
+    await until("it has run", async () => (await store.ok(["logs", "twice"])) !== "");
+    expect(await store.ok(["logs", "twice"])).toBe("run");
+  });
+
+  test("start -a of what runs attaches to it", async () => {
+    await using store = await newStore();
+    await store.ok(["create", "-i", "--name", "reads", ...QUIET, image, "sh", "-c", "read line; echo got $line; exit 6"]);
+    await store.ok(["start", "reads"]);
+    expect(await store.bb(["start", "-ai", "reads"], { stdin: "typed\n" })).toEqual({
+      code: 6,
+      stdout: "got typed\n",
+      stderr: "",
+    });
   });
 
   test("a failed start says why and leaves a container that can be removed", async () => {

@@ -1,4 +1,3 @@
-import { isatty } from "node:tty";
 import type { Flags } from "./command.ts";
 import { confirm } from "./confirm.ts";
 import { usageError } from "./usage.ts";
@@ -17,15 +16,16 @@ export const pruneFilterFlags = {
 } as const satisfies Flags;
 
 /**
- * Asks whether it shall be done.
+ * Asks whether it shall be done, on a terminal or by way of a pipe.
  *
  * @param warning What will be lost.
  * @throws {BoxError} `usage` where nobody can answer.
  */
 export async function mayPrune(command: string, warning: string, force = false): Promise<boolean> {
   if (force) return true;
-  if (isatty(0)) return await confirm(warning);
-  throw usageError(`Cannot ask before "bb ${command}": this is no terminal`, "Use --force to do it without a question");
+  const answer = await confirm(warning);
+  if (answer !== undefined) return answer;
+  throw usageError(`Cannot ask before "bb ${command}": nobody answers`, "Use --force to do it without a question");
 }
 
 /** What was deleted, a list with its heading, if there is anything. */

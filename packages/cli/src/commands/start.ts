@@ -1,4 +1,4 @@
-import { openEngine, startContainer, startForeground } from "@bantubox/core";
+import { attachForeground, BoxError, openEngine, startContainer, startForeground } from "@bantubox/core";
 import { defineCommand } from "../command.ts";
 import { forEachName } from "../each.ts";
 import { processFlags } from "../flags.ts";
@@ -18,16 +18,32 @@ export default defineCommand({
     const engine = openEngine(globals);
     const [name = ""] = operands;
     if (!flags.attach && !flags.interactive) {
-      return await forEachName(operands, globals, async (each) => {
-        await startContainer(engine, each);
+      const start = async (each: string): Promise<string> => {
+        await unlessRunning(
+          () => startContainer(engine, each),
+          async () => each,
+        );
         return each;
-      });
+      };
+      return await forEachName(operands, globals, start, { inTurn: true });
     }
     if (operands.length > 1) throw usageError("Cannot attach to several containers: start them one by one");
     const keys = flags["detach-keys"];
-    return await startForeground(engine, name, {
-      interactive: flags.interactive === true,
-      ...(keys !== undefined && { detachKeys: keys }),
-    });
+    const interactive = flags.interactive === true;
+    const more = keys === undefined ? {} : { detachKeys: keys };
+    return await unlessRunning(
+      () => startForeground(engine, name, { interactive, ...more }),
+      () => attachForeground(engine, name, { noStdin: !interactive, ...more }),
+    );
   },
 });
+
+/** As Docker has it, a container that runs is no failure of a start. */
+async function unlessRunning<T>(start: () => Promise<T>, otherwise: () => Promise<T>): Promise<T> {
+  try {
+    return await start();
+  } catch (error) {
+    if (!(error instanceof BoxError && error.code === "already-running")) throw error;
+  }
+  return await otherwise();
+}

@@ -1,8 +1,9 @@
-import { MONITOR, O, Plan } from "@bantubox/ffi";
+import { BoxError, MONITOR, O, Plan } from "@bantubox/ffi";
 import { becomePlan } from "../../runtime/become.ts";
 import { RECORD } from "../../runtime/records.ts";
-import { getContainer } from "../state/container.ts";
+import { type Container, getContainer } from "../state/container.ts";
 import { type Engine, runDirectory } from "../state/engine.ts";
+import { isLocked } from "../state/lock.ts";
 import { getProcess } from "../state/process.ts";
 import { parseDetachKeys } from "./detach-keys.ts";
 
@@ -22,6 +23,7 @@ export async function attachForeground(
 ): Promise<never> {
   const container = getContainer(engine, idOrName);
   getProcess(engine, container, "attach to").pidfd.close();
+  if (!isLocked(engine, container.id)) throw noMonitor(container);
   const { launch } = container;
   const plan = new Plan();
   const connection = plan.register();
@@ -41,4 +43,11 @@ export async function attachForeground(
       detachKeys: parseDetachKeys(detachKeys ?? launch.detachKeys),
     }),
   );
+}
+
+/** The monitor holds the container's lock for as long as it lives; what the container prints goes nowhere without it. */
+function noMonitor({ name }: Container): BoxError {
+  return new BoxError("no-monitor", `Cannot attach to "${name}": its monitor was killed`, {
+    hint: `Run commands in it with "bb exec ${name} …"; "bb stop ${name}" and "bb start ${name}" give it a new one`,
+  });
 }
