@@ -244,7 +244,17 @@ describe("create, start, stop", () => {
 
   test("start -a of what runs attaches to it", async () => {
     await using store = await newStore();
-    await store.ok(["create", "-i", "--name", "reads", ...QUIET, image, "sh", "-c", "read line; echo got $line; exit 6"]);
+    await store.ok([
+      "create",
+      "-i",
+      "--name",
+      "reads",
+      ...QUIET,
+      image,
+      "sh",
+      "-c",
+      "read line; echo got $line; exit 6",
+    ]);
     await store.ok(["start", "reads"]);
     expect(await store.bb(["start", "-ai", "reads"], { stdin: "typed\n" })).toEqual({
       code: 6,

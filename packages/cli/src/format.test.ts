@@ -285,13 +285,20 @@ describe("filterContainers()", () => {
     ["a label by value", ["label=tier=back"], true, []],
     ["each label must hold", ["label=tier", "label=none"], true, []],
     ["an exit status", ["exited=137"], false, ["job"]],
+    ["a name by a regular expression, with or without a slash", ["name=^web$", "name=^/jo.$"], true, ["web", "job"]],
+    ["of which nothing else comes", ["name=^we$"], true, []],
+    ["every name, by an empty one", ["name="], true, ["web", "job"]],
+    ["nothing, by an empty filter", [""], true, ["web", "job"]],
     ["an image, with or without latest", ["ancestor=alpine"], true, ["job"]],
+    ["an image by its ID", [`ancestor=sha256:${"1".repeat(64)}`], true, ["web"]],
+    ["or the beginning of it", ["ancestor=2222"], true, ["job"]],
+    ["a status of Docker's that nothing is in", ["status=dead", "status=removing"], true, []],
     ["an ID from its start", ["id=0123"], true, ["web"]],
     ["what is older", ["before=web"], true, ["job"]],
     ["what is newer", ["since=job"], true, ["web"]],
   ])("%s", (_, filters, all, expected) => expect(names(filters, all)).toEqual(expected));
 
-  test.each(["bogus=1", "status", "status=", "status=none", "exited=x", "exited=1e2", "before=none"])(
+  test.each(["bogus=1", "status", "status=", "status=none", "exited=x", "exited=1e2", "before=none", "name=("])(
     "refuses %s",
     (filter) => {
       expect(() => names([filter])).toThrow(/^Cannot/);

@@ -38,7 +38,8 @@ export default defineCommand({
   ],
   async run({ flags: { archive, "follow-link": followLink, quiet = !isatty(1) }, operands, globals }) {
     // Resolved, an empty path would be the directory that the caller is in.
-    if (operands.includes("")) throw usageError(`Cannot copy: the ${operands[0] === "" ? "source" : "target"} is empty`);
+    if (operands.includes(""))
+      throw usageError(`Cannot copy: the ${operands[0] === "" ? "source" : "target"} is empty`);
     const [from, to] = operands.map(parseOperand) as [Operand, Operand];
     const engine = openEngine(globals);
     const view = quiet ? undefined : showBytes();

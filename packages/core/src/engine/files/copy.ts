@@ -1,5 +1,13 @@
 import { BoxError, call, close, cstr, isErrno, O } from "@bantubox/ffi";
-import { archiveMerged, S, type Stat, statIfThereAt, Transfer, type TransferOptions, unpack } from "@bantubox/image/files";
+import {
+  archiveMerged,
+  S,
+  type Stat,
+  statIfThereAt,
+  Transfer,
+  type TransferOptions,
+  unpack,
+} from "@bantubox/image/files";
 import { openDirectory } from "../create/image-root.ts";
 import { getContainer } from "../state/container.ts";
 import { containerDirectory, type Engine } from "../state/engine.ts";
@@ -174,7 +182,8 @@ async function copy(from: Source, to: Target, options: TransferOptions): Promise
     ...options,
     onSkipped(path, what) {
       // What was asked for by its name is not left out with a word of warning.
-      if (path.length === 0) throw new BoxError("copy-type", `Cannot copy ${from.world.show(from.path)}: it is ${what}`);
+      if (path.length === 0)
+        throw new BoxError("copy-type", `Cannot copy ${from.world.show(from.path)}: it is ${what}`);
       options.onSkipped?.(path, what);
     },
   });
