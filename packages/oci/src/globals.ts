@@ -7,7 +7,7 @@ export const GLOBAL_FLAGS = {
   "log-format": { type: "string", help: '"text" or "json" (default: text)' },
   debug: { type: "boolean", help: "say more" },
   "systemd-cgroup": { type: "boolean", help: 'cgroupsPath is "slice:prefix:name", and systemd makes the groups' },
-  rootless: { type: "string", help: 'ignore that cgroups may not be written: "true", "false" or "auto"' },
+  rootless: { type: "string", help: "accepted for runc's sake; changes nothing" },
   criu: { type: "string", help: "path of criu (CRIU is looked for in PATH)" },
   help: { type: "boolean", short: "h", help: "show this" },
   version: { type: "boolean", short: "v", help: "show the version" },

@@ -26,7 +26,7 @@ export const EXEC_FLAGS = {
   "preserve-fds": { type: "number", help: "how many descriptors from 3 on it gets" },
   "ignore-paused": { type: "boolean", help: "also into a paused container, where it waits" },
   cgroup: { type: "list", help: "group below the container's to run in" },
-  "no-subreaper": { type: "boolean", help: "do not collect its orphans" },
+  "no-subreaper": { type: "boolean", help: "accepted for runc's sake; changes nothing" },
 } as const;
 
 export type ExecOptions = Values<typeof EXEC_FLAGS>;

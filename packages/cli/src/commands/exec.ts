@@ -8,7 +8,11 @@ export default defineCommand({
   name: "exec",
   summary: "Run a command in a running container",
   operands: { usage: "CONTAINER COMMAND [ARG...]", min: 2, rest: true },
-  flags: processFlags,
+  flags: {
+    ...processFlags,
+    detach: { ...processFlags.detach, description: "Run it in the background and print nothing" },
+    privileged: { ...processFlags.privileged, description: "All capabilities, and no seccomp filter" },
+  },
   failure: 125,
   examples: ["bb exec -it web sh", "bb exec -u postgres -w /tmp db pg_dump -f dump.sql"],
   async run({ flags, operands, globals }) {

@@ -13,7 +13,7 @@ export default command({
     "console-socket": { type: "string", help: "unix socket that gets the master of the container's terminal" },
     "pid-file": { type: "string", help: "file for the pid of the first process" },
     detach: { type: "boolean", short: "d", help: "end when the container goes on" },
-    "no-subreaper": { type: "boolean", help: "do not collect the container's orphans" },
+    "no-subreaper": { type: "boolean", help: "accepted for runc's sake; changes nothing" },
     "no-pivot": { type: "boolean", help: "accepted, as CRIU enters the root in its own way" },
     "lsm-profile": { type: "string", help: "TYPE:NAME of another AppArmor profile or SELinux label" },
     "lsm-mount-context": { type: "string", help: "SELinux label of mounts" },

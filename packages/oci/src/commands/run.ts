@@ -9,7 +9,7 @@ export default command({
     ...MAKE_FLAGS,
     detach: { type: "boolean", short: "d", help: "end when the command runs" },
     keep: { type: "boolean", help: "leave the state when it has ended" },
-    "no-subreaper": { type: "boolean", help: "do not collect the container's orphans" },
+    "no-subreaper": { type: "boolean", help: "accepted for runc's sake; changes nothing" },
   },
   count: [1, 1],
   async run(globals, values, [id = ""]) {
