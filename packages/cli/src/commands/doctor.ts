@@ -1,7 +1,8 @@
 import { doctor, openEngine } from "@bantubox/core";
 import { painter } from "../color.ts";
 import { defineCommand } from "../command.ts";
-import { escapeJson, escapeText } from "../escape.ts";
+import { escapeText } from "../escape.ts";
+import { formatFacts } from "../facts.ts";
 import { printLine } from "../output.ts";
 
 const MARKS = { ok: "✓", warn: "!", fail: "✗" } as const;
@@ -11,14 +12,14 @@ export default defineCommand({
   summary: "Say what this host lacks to run containers, and how to get it",
   operands: { usage: "", min: 0, max: 0 },
   flags: {
-    json: { type: "boolean", description: "Print as JSON" },
+    format: { type: "string", short: "f", value: "FORMAT", description: 'Print as "json", or by a template' },
   },
-  examples: ["bb doctor"],
+  examples: ["bb doctor", "bb doctor -f json"],
   async run({ flags, globals }) {
     const result = await doctor(openEngine(globals));
     const failed = result.checks.some(({ status }) => status === "fail");
-    if (flags.json) {
-      printLine(escapeJson(result, 2));
+    if (flags.format !== undefined) {
+      printLine(await formatFacts(result, flags.format));
       return failed ? 1 : 0;
     }
     const paint = painter(1);
