@@ -21,6 +21,7 @@ await Bun.build({
   entrypoints: [
     join(ROOT, "packages/cli/src/main.ts"),
     join(ROOT, "packages/oci/src/bb-oci.ts"),
+    join(ROOT, "packages/core/src/mod.ts"),
     join(ROOT, "packages/image/src/layer/layer-worker.ts"),
     join(ROOT, "packages/image/src/layer/gzip-worker.ts"),
   ],
@@ -55,6 +56,7 @@ function manifest(): Record<string, unknown> {
     license,
     keywords: ["containers", "oci", "docker", "linux", "bun"],
     type: "module",
+    exports: { ".": "./lib/mod.js", "./package.json": "./package.json" },
     bin: { bantubox: "lib/main.js", bb: "lib/main.js", "bb-oci": "lib/bb-oci.js" },
     files: ["lib"],
     engines: { bun: ">=1.4" },

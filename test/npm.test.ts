@@ -126,6 +126,24 @@ test.skipIf(cannotPack)(
   60_000,
 );
 
+test.skipIf(cannotPack)(
+  "an installed package is the library that docs/library.md shows",
+  async () => {
+    const home = emptyHome();
+    const cwd = join(home, "cwd");
+    writeFileSync(join(cwd, "package.json"), "{}");
+    expect((await bun(["add", "bantubox"], {}, home)).code).toBe(0);
+    await using store = await newStore();
+    const [, program = "", printed = ""] =
+      /```ts\n(.*?)```\n\nprints\n\n```\n(.*?)```/s.exec(readFileSync(join(PROJECT, "docs/library.md"), "utf8")) ?? [];
+    expect(program).toContain("openEngine()");
+    const own = JSON.stringify({ root: store.root, runRoot: store.runRoot });
+    writeFileSync(join(cwd, "program.ts"), program.replace("openEngine()", `openEngine(${own})`));
+    expect(await bun(["program.ts"], {}, home)).toEqual({ code: 0, stdout: printed, stderr: "" });
+  },
+  60_000,
+);
+
 /** A home without any cache, and an empty working directory in it. */
 function emptyHome(): string {
   const home = mkdtempSync(join(directory, "home-"));
