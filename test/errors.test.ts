@@ -4,7 +4,7 @@ import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, rmSync, wri
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { probe } from "./compile.ts";
-import { BB, busyboxRoot, missing, newStore, run, type Store } from "./harness.ts";
+import { BB, busyboxRoot, missing, newStore, run, type Store, until } from "./harness.ts";
 
 const root = await busyboxRoot();
 
@@ -115,6 +115,26 @@ describe("125", () => {
     }
     const { stderr } = await store.bb(["run", "--memry", "1g", root]);
     expect(stderr).toContain("--memory");
+  });
+
+  test("output that cannot be written ends the client, with a sentence", async () => {
+    await using store = await newStore();
+    await store.ok(["run", "-d", "--name", "box", "--network", "none", root, "sleep", "600"]);
+    for (const args of [
+      ["run", "--rm", "--network", "none", root, "echo", "hi"],
+      ["exec", "box", "sh", "-c", "echo hi; exit 3"],
+      ["exec", "box", "timeout", "60", "yes"],
+    ]) {
+      const { code, stderr } = await run(["sh", "-c", '"$@" >/dev/full', "sh", ...store.command, ...args]);
+      expect({ args, code, stderr }).toEqual({
+        args,
+        code: 125,
+        stderr: "bb: Cannot write the output: there is no space left\n",
+      });
+    }
+    // Nothing waits for it any more.
+    await store.ok(["kill", "box"]);
+    await until("the first one is gone", async () => (await store.ok(["ps", "-aq"])).split("\n").length === 1);
   });
 
   test("an empty name of a directory, which is not the one that the caller is in", async () => {

@@ -241,6 +241,18 @@ __attribute__((noreturn)) static void broken_pipe(void)
 	sys_exit(128 + SIGPIPE);
 }
 
+/* Nothing more would come out, and whoever waits for it has to know. */
+__attribute__((noreturn)) static void output_failed(long error)
+{
+	static const char full[] = "bb: Cannot write the output: there is no space left\n";
+	static const char other[] = "bb: Cannot write the output: the kernel does not take it\n";
+	const bool is_full = error == -ENOSPC || error == -EDQUOT || error == -EFBIG;
+
+	restore_terminal();
+	SYS_3(__NR_write, 2, is_full ? full : other, (is_full ? sizeof(full) : sizeof(other)) - 1);
+	sys_exit(OUR_FAILURE);
+}
+
 static void write_output(void)
 {
 	size_t left = client.out_end - client.out_at;
@@ -252,8 +264,13 @@ static void write_output(void)
 	if (n == -EAGAIN || n == -EINTR)
 		return;
 	if (n < 0) {
-		/* A caller that closed its stdout wanted none; a full disk is a failure. */
-		client.write_failed |= n != -EBADF;
+		/*
+		 * A caller that closed its stdout wanted none, and a terminal that was hung
+		 * up is for the command to hear of, by SIGHUP; a full disk is a failure.
+		 */
+		if (n != -EBADF && n != -EIO)
+			output_failed(n);
+		client.write_failed |= n == -EIO;
 		client.out_at = client.out_end;
 		return;
 	}

@@ -355,8 +355,10 @@ describe("without a terminal", () => {
   });
 
   test("a full disk under the client's stdout is its failure", async () => {
-    const box = new Container({ script: "echo a" });
-    expect((await run(["sh", "-c", '"$@" > /dev/full', "sh", ...box.command])).status).toBe(125);
+    const box = new Container({ script: "echo a; exit 3" });
+    const { status, stderr } = await run(["sh", "-c", '"$@" > /dev/full', "sh", ...box.command]);
+    expect([status, stderr]).toEqual([125, "bb: Cannot write the output: there is no space left\n"]);
+    await until(() => box.read("exit"), "the end");
     expect(box.logged("stdout")).toBe("a\n");
   });
 });
