@@ -119,6 +119,42 @@ test("`bb init DIR NAME` makes an image that runs, is shared, and survives its d
   expect(existsSync(join(await busyboxRoot(), "x"))).toBe(false);
 });
 
+test("what is here is used for its platform; `host` and directories are nowhere else, for no other", async () => {
+  await using store = await newStore();
+  const root = await busyboxRoot();
+  await store.ok(["init", root, "box:2"]);
+  const own = process.arch === "arm64" ? "linux/arm64" : "linux/amd64";
+  const other = process.arch === "arm64" ? "linux/amd64" : "linux/arm64";
+  for (const image of ["box:2", "host", root]) {
+    expect(await store.ok(["run", "--rm", ...none, "--platform", own, image, "echo", "here"])).toBe("here");
+  }
+  expect(await store.ok(["run", "--rm", ...none, "--pull", "always", "host", "echo", "here"])).toBe("here");
+  for (const [image, pull] of [
+    ["box:2", "never"],
+    ["host", "missing"],
+    [root, "always"],
+  ] as const) {
+    const { code, stderr } = await store.bb(["run", "--rm", "--pull", pull, "--platform", other, image, "true"]);
+    expect({ image, code, stderr }).toEqual({
+      image,
+      code: 125,
+      stderr: expect.stringMatching(
+        new RegExp(`^bb: Cannot run ".*" for ${other}: it is for (this machine, )?${own}\n`),
+      ),
+    });
+  }
+});
+
+test("a pull that fails says what is here under the very name", async () => {
+  await using store = await newStore();
+  const here = `${registry.host}/tools/only-here:1`;
+  await store.ok(["init", await busyboxRoot(), here]);
+  const always = await store.bb(["run", "--rm", "--pull", "always", here, "true"]);
+  expect([always.code, always.stderr]).toEqual([125, expect.stringContaining('is here: leave out "--pull always"')]);
+  const foreign = await store.bb(["run", "--rm", "--platform", "linux/s390x", here, "true"]);
+  expect([foreign.code, foreign.stderr]).toEqual([125, expect.stringContaining("leave out --platform to use it")]);
+});
+
 test("umoci unpacks what the registry has to the same tree that we run", async () => {
   await using store = await newStore();
   const directory = `${store.root}-umoci`;

@@ -120,6 +120,15 @@ export async function initImage(
   return (await import("./make/init.ts")).initImage(store, directory, name, options);
 }
 
+/** What an image here is made for, where that is not what is wanted; see other-platform.ts. */
+export async function otherPlatform(
+  store: ImageStore,
+  image: Image | undefined,
+  wanted: string,
+): Promise<string | undefined> {
+  return (await import("./store/other-platform.ts")).otherPlatform(store, image, wanted);
+}
+
 /** Takes a name away, or deletes an image; see remove.ts. */
 export async function removeImage(store: ImageStore, name: string, options?: RemoveOptions): Promise<Removed> {
   return (await import("./store/remove.ts")).removeImage(store, name, options);

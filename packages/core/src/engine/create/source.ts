@@ -1,7 +1,7 @@
 import { BoxError, isDirectory, statIfThere } from "@bantubox/ffi";
-import { HOST_IMAGE, type Image, layersDirectory } from "@bantubox/image";
+import { HOST_IMAGE, type Image, layersDirectory, otherPlatform } from "@bantubox/image";
 import type { Engine } from "../state/engine.ts";
-import { findOrPull, type PullHooks } from "./images.ts";
+import { findOrPull, type PullHooks, wrongPlatform } from "./images.ts";
 import type { ContainerOptions } from "./options.ts";
 
 /** What a container's root is made from. */
@@ -25,6 +25,8 @@ export async function findSource(engine: Engine, options: ContainerOptions, hook
         hint: "A name that starts with '/', './' or '../' is a directory; an image's name starts with a letter or digit",
       });
     }
+    const other = options.platform === undefined ? undefined : await otherPlatform(engine, undefined, options.platform);
+    if (other !== undefined) throw wrongPlatform(JSON.stringify(name), options.platform, `this machine, ${other}`);
     return {
       image: { ...HOST_IMAGE, id: path, name: path, config: { ...HOST_IMAGE.config, cmd: [] } },
       id: path,
