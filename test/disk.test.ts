@@ -71,6 +71,9 @@ describe("system df", () => {
     const details = await store.ok(["system", "df", "-v"]);
     expect(details).toMatch(/^box +1 .* 1$/m);
     expect(details).toMatch(/^free +0 +0B$/m);
+    const { Images, Containers, Volumes } = JSON.parse(await store.ok(["system", "df", "-v", "--format", "json"]));
+    expect([Images.length, Containers[0].Names, Containers[0].LocalVolumes]).toEqual([2, "box", "1"]);
+    expect(Volumes).toContainEqual({ Name: "free", Links: "0", Size: "0B" });
     expect(await store.ok(["ps", "-as", "--format", "{{.Names}} {{.Size}}"])).toMatch(/^box 3\.1[0-9]?MB$/);
     const headings = ["Images space usage:", "Containers space usage:", "Local Volumes space usage:"];
     for (const heading of headings) expect(details).toContain(heading);

@@ -178,6 +178,14 @@ describe("--ulimit", () => {
     expect(readFileSync(`/proc/${await pidOf(store, id)}/limits`, "utf8")).toMatch(/Max open files\s+100\s+200/);
   });
 
+  test("of one that is given twice the last counts", async () => {
+    await using store = await newStore();
+    const options = ["--ulimit", "nofile=100:200", "--ulimit", "nofile=64"];
+    const id = await store.ok(["create", "--network", "none", ...options, root, "true"]);
+    const config = JSON.parse(readFileSync(`${store.root}/containers/${id}/config.json`, "utf8"));
+    expect(config.process.rlimits).toEqual([{ type: "RLIMIT_NOFILE", soft: 64, hard: 64 }]);
+  });
+
   test("what is no limit is an error", async () => {
     await using store = await newStore();
     for (const limit of ["nofile", "nofile=", "nofile=x", "nofile=2:1", "nosuch=1", "nofile=1e3", "nofile=1:2:3"]) {

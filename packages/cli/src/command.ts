@@ -16,6 +16,8 @@ interface ValueFlag extends FlagText {
   readonly value: string;
   /** Makes a value of the text; `label` is the flag as it was written. */
   readonly parse?: (text: string, label: string) => unknown;
+  /** An empty value means something. Elsewhere it is none, as Docker has it, unless `parse` refuses it. */
+  readonly mayBeEmpty?: boolean;
 }
 
 export type Flag = BooleanFlag | ValueFlag;

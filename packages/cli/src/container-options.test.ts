@@ -72,6 +72,15 @@ describe("containerOptions()", () => {
     expect(options("--entrypoint", "", "alpine", "ls")).toEqual({ image: "alpine", command: ["ls"], entrypoint: [] });
   });
 
+  test("empty values are those of flags that are not there", () => {
+    const words = ["name", "hostname", "workdir", "network", "cpuset-cpus", "cpuset-mems", "platform", "pull"];
+    expect(options(...words.map((word) => `--${word}=`), "alpine")).toEqual({
+      image: "alpine",
+      command: [],
+      pull: "missing",
+    });
+  });
+
   test("a relative cidfile is below the caller's directory", () => {
     expect(options("--cidfile", "id", "alpine")).toMatchObject({ cidfile: `${process.cwd()}/id` });
   });

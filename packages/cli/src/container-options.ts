@@ -22,6 +22,7 @@ export const containerFlags = {
   entrypoint: {
     type: "string",
     value: "COMMAND",
+    mayBeEmpty: true,
     description: 'Run this instead of the image\'s entrypoint; "" for none',
   },
   init: { type: "boolean", description: "Run a tiny init as PID 1, which forwards signals and reaps" },
@@ -88,7 +89,7 @@ export const containerFlags = {
     parse: parseTimeout,
     description: "How long stop waits before it kills",
   },
-  cidfile: { type: "string", value: "FILE", description: "Write the ID to a new file" },
+  cidfile: { type: "string", value: "FILE", mayBeEmpty: true, description: "Write the ID to a new file" },
   quiet: { type: "boolean", short: "q", description: "Show no progress of a pull" },
 } as const satisfies Flags;
 
@@ -178,6 +179,7 @@ function parseStorageOption(text: string, label: string): number {
 }
 
 function parsePull(text: string, label: string): "missing" | "always" | "never" {
+  if (text === "") return "missing";
   if (text === "missing" || text === "always" || text === "never") return text;
   throw invalid(text, label, "it is neither missing, always nor never");
 }

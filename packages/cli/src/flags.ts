@@ -30,10 +30,15 @@ export const resourceFlags = {
   "cpuset-cpus": {
     type: "string",
     value: "LIST",
-    parse: parseCpuset,
+    parse: parseCpusetOrNone,
     description: "CPUs that may be used, such as 0-3,6",
   },
-  "cpuset-mems": { type: "string", value: "LIST", parse: parseCpuset, description: "Memory nodes that may be used" },
+  "cpuset-mems": {
+    type: "string",
+    value: "LIST",
+    parse: parseCpusetOrNone,
+    description: "Memory nodes that may be used",
+  },
   "pids-limit": {
     type: "string",
     value: "NUMBER",
@@ -50,7 +55,8 @@ export const processFlags = {
   "detach-keys": {
     type: "string",
     value: "KEYS",
-    description: "Keys that leave it running and return (default: ctrl-p,ctrl-q)",
+    mayBeEmpty: true,
+    description: 'Keys that leave it running and return (default: ctrl-p,ctrl-q); "" for none',
   },
   env: {
     type: "list",
@@ -95,4 +101,9 @@ export const listFlags = {
 function parseShares(text: string, label: string): number | undefined {
   const shares = parseInteger(text, label, { max: 262144 });
   return shares === 0 ? undefined : shares;
+}
+
+/** Empty is Docker's word for all of them. */
+function parseCpusetOrNone(text: string, label: string): string | undefined {
+  return text === "" ? undefined : parseCpuset(text, label);
 }

@@ -37,6 +37,7 @@ describe("parse()", () => {
       ["alpine", "ls", "--help"],
       { flags: {}, operands: ["alpine", "ls", "--help"] },
     ],
+    ["--help may have a value", stop, ["--help=false", "a"], { flags: {}, operands: ["a"] }],
     ["-- after the image does too", run, ["alpine", "--", "ls"], { flags: {}, operands: ["alpine", "--", "ls"] }],
     ["-- ends flags", run, ["--rm", "--", "alpine", "-x"], { flags: { rm: true }, operands: ["alpine", "-x"] }],
     ["-- ends flags of other commands", stop, ["--", "-t"], { flags: {}, operands: ["-t"] }],
@@ -73,6 +74,8 @@ describe("parse()", () => {
     ],
     ["a value may look like a flag", run, ["--name", "--rm", "a"], { flags: { name: "--rm" }, operands: ["a"] }],
     ["a value may be empty", run, ["--entrypoint", "", "a"], { flags: { entrypoint: "" }, operands: ["a"] }],
+    ["an empty value is none", run, ["--name", "", "-h=", "--workdir=", "a"], { flags: {}, operands: ["a"] }],
+    ["and takes an earlier one back", run, ["--name", "b", "--name", "", "a"], { flags: {}, operands: ["a"] }],
     ["a value may be empty behind =", run, ["--entrypoint=", "a"], { flags: { entrypoint: "" }, operands: ["a"] }],
     [
       "booleans take a value behind = only",
@@ -112,6 +115,7 @@ describe("parse()", () => {
     [["-e"], 'Cannot use "-e": it needs a value | See "bb run --help"'],
     [["--rm=yes", "a"], 'Cannot use "yes" for --rm: it is neither true nor false | '],
     [["--rm=", "a"], 'Cannot use "" for --rm: it is neither true nor false | '],
+    [["--help=yes", "a"], 'Cannot use "yes" for --help: it is neither true nor false | '],
     [["--hostname", "a\0b", "a"], "Cannot use the value of --hostname: it contains a NUL character | "],
     [
       [],

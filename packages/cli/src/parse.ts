@@ -67,8 +67,8 @@ interface State {
 function takeLong(state: State, arg: string): void {
   const equals = arg.indexOf("=");
   const label = equals < 0 ? arg : arg.slice(0, equals);
-  if (arg === "--help") {
-    state.help = true;
+  if (label === "--help") {
+    state.help = equals < 0 || parseBoolean(arg.slice(equals + 1), label);
     return;
   }
   const key = keyOf(state.command, label.slice(2));
@@ -117,6 +117,8 @@ function assign({ command, flags, globals }: State, { key, flag, text, label }: 
     const values = flags[key];
     if (Array.isArray(values)) values.push(value);
     else flags[key] = [value];
+  } else if (value === "" && flag.type === "string" && !flag.mayBeEmpty) {
+    delete flags[key];
   } else {
     flags[key] = value;
   }

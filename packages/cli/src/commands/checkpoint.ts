@@ -12,6 +12,7 @@ export default defineCommand({
       type: "string",
       short: "e",
       value: "FILE",
+      mayBeEmpty: true,
       description: "Write it into a tar archive, with all its files",
     },
     "leave-running": { type: "boolean", short: "R", description: "Let the container go on" },

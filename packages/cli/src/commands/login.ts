@@ -55,6 +55,7 @@ export default defineCommand({
       type: "string",
       short: "p",
       value: "PASSWORD",
+      mayBeEmpty: true,
       description: "Shown to everybody who lists processes: better is --password-stdin",
     },
     "password-stdin": { type: "boolean", description: "Read the password from standard input" },

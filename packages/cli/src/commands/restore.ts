@@ -13,6 +13,7 @@ export default defineCommand({
       type: "string",
       short: "i",
       value: "FILE",
+      mayBeEmpty: true,
       description: "Make a new container of an exported checkpoint",
     },
     name: {

@@ -28,9 +28,9 @@ export default defineCommand({
   examples: ["bb system df", "bb system df -v", "bb system df --format '{{.Type}}: {{.Reclaimable}}'"],
   async run({ flags: { verbose, format }, globals }) {
     const usage = await diskUsage(openEngine(globals));
-    writeOut(
-      verbose && format === undefined ? detailsOf(usage) : formatListing({ columns, rows: rowsOf(usage), format }),
-    );
+    if (!verbose) writeOut(formatListing({ columns, rows: rowsOf(usage), format }));
+    else if (format === undefined) writeOut(tablesOf(detailsOf(usage)));
+    else writeOut(formatListing({ columns: {}, rows: [detailsOf(usage)], format }));
     return 0;
   },
 });
@@ -85,7 +85,11 @@ function row(type: string, count: number, active: number, bytes: number, reclaim
   };
 }
 
-function detailsOf({ images, containers, volumes }: DiskUsage): string {
+type Row = Record<string, string>;
+/** Names as in Docker's JSON. */
+type Details = Record<"Images" | "Containers" | "Volumes", Row[]>;
+
+function detailsOf({ images, containers, volumes }: DiskUsage): Details {
   const nowMs = Date.now();
   const imageRows = images.flatMap((image) =>
     (image.names.length > 0 ? image.names : ["<none>:<none>"]).map((name) => {
@@ -113,6 +117,10 @@ function detailsOf({ images, containers, volumes }: DiskUsage): string {
     Links: String(users.length),
     Size: formatSize(bytes),
   }));
+  return { Images: imageRows, Containers: containerRows, Volumes: volumeRows };
+}
+
+function tablesOf({ Images, Containers, Volumes }: Details): string {
   const imageColumns = {
     Repository: "REPOSITORY",
     Tag: "TAG",
@@ -134,8 +142,8 @@ function detailsOf({ images, containers, volumes }: DiskUsage): string {
     Names: "NAMES",
   };
   return [
-    `Images space usage:\n\n${formatListing({ columns: imageColumns, rows: imageRows })}`,
-    `Containers space usage:\n\n${formatListing({ columns: containerColumns, rows: containerRows })}`,
-    `Local Volumes space usage:\n\n${formatListing({ columns: { Name: "VOLUME NAME", Links: "LINKS", Size: "SIZE" }, rows: volumeRows })}`,
+    `Images space usage:\n\n${formatListing({ columns: imageColumns, rows: Images })}`,
+    `Containers space usage:\n\n${formatListing({ columns: containerColumns, rows: Containers })}`,
+    `Local Volumes space usage:\n\n${formatListing({ columns: { Name: "VOLUME NAME", Links: "LINKS", Size: "SIZE" }, rows: Volumes })}`,
   ].join("\n");
 }

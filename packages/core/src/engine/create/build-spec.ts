@@ -148,7 +148,9 @@ function rlimitsOf(ulimits: readonly UlimitOption[]): Rlimit[] {
     const hard = Math.min(NOFILE.hard, hostHardLimit(RLIMIT.NOFILE));
     limits.push({ type: "RLIMIT_NOFILE", soft: Math.min(NOFILE.soft, hard), hard });
   }
-  for (const { name, soft, hard } of ulimits) limits.push({ type: `RLIMIT_${name.toUpperCase()}`, soft, hard });
+  // Of one that is given twice the last counts: config.json may have it only once.
+  const last = new Map(ulimits.map((limit) => [limit.name, limit]));
+  for (const { name, soft, hard } of last.values()) limits.push({ type: `RLIMIT_${name.toUpperCase()}`, soft, hard });
   return limits;
 }
 
