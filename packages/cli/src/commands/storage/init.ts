@@ -19,7 +19,12 @@ export default defineCommand({
   flags: {
     driver: { type: "string", value: "NAME", description: "overlay, btrfs or copy" },
     size: { type: "string", value: "BYTES", parse: parseSize, description: "Size of the file (default: 10g)" },
-    path: { type: "string", value: "FILE", mayBeEmpty: true, description: "File for the btrfs (default: the root's name with .btrfs)" },
+    path: {
+      type: "string",
+      value: "FILE",
+      mayBeEmpty: true,
+      description: "File for the btrfs (default: the root's name with .btrfs)",
+    },
     format: { type: "string", value: "FORMAT", description: 'Print as "json"' },
   },
   examples: [
