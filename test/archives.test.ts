@@ -196,6 +196,11 @@ test("a terminal gets and gives no archive; a file appears only when it is compl
     const { code, stdout } = await script(command);
     expect([code, stdout]).toEqual([1, expect.stringContaining("terminal")]);
   }
+  const imported = await store.bb(["import", tree, "mine:2"]);
+  expect([imported.code, imported.stderr]).toEqual([
+    1,
+    expect.stringContaining("it is a directory\nhint: Make an image"),
+  ]);
   const path = join(directory, "whole.tar");
   expect((await store.bb(["save", "-o", path, "mine:1", "nowhere:1"])).code).toBe(1);
   expect(existsSync(path)).toBe(false);

@@ -195,6 +195,23 @@ describe("125", () => {
     expect(stderr).not.toContain("Unexpected");
   });
 
+  test("a run directory where no file can be made", async () => {
+    await using store = await newStore();
+    const { code, stderr } = await run([BB, "--root", store.root, "--run-root", "/proc", "ps"]);
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringContaining('bb: Cannot keep state in "/proc": no file can be made'),
+    ]);
+  });
+
+  test("names that are too short or too long: what they may be", async () => {
+    await using store = await newStore();
+    for (const name of ["a", "a".repeat(256)]) {
+      expect((await fails(store, "--name", name, root, "true")).lines[1]).toContain("Use 2 to 255 letters");
+      expect((await store.bb(["volume", "create", name])).stderr).toContain("Use 2 to 255 letters");
+    }
+  });
+
   test("a container that did not start leaves nothing that keeps its name", async () => {
     await using store = await newStore();
     expect((await store.bb(["run", "--rm", "--name", "box", "--network", "none", root, "none"])).code).toBe(127);

@@ -121,6 +121,11 @@ test.skipIf(isMissing)(
     const gone = await bb(store, ...shared, "true");
     expect(gone.code).toBe(125);
     expect(gone.stderr).toContain("it does not run");
+    await ok(store, "create", "--name", "two", "--network", "container:one", image, "true");
+    await ok(store, "rm", "one");
+    const removed = await bb(store, "start", "two");
+    expect([removed.code, removed.stderr]).toEqual([1, expect.stringContaining("it was removed")]);
+    expect(removed.stderr).not.toContain("bb start");
     expect((await bb(store, "run", "--rm", "--network", "nowhere", image, "true")).stderr).toContain("nowhere");
   },
   180_000,

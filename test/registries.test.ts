@@ -271,6 +271,8 @@ test("an index gives each platform its image, and shows itself to `manifest insp
   const refused = await store.bb(["pull", "--platform", "linux/s390x", name]);
   expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining("linux/arm64")]);
 
+  const absent = await store.bb(["manifest", "inspect", `${open.host}/tools/app:nosuch`]);
+  expect([absent.code, absent.stderr]).toEqual([1, expect.stringContaining("bb: Cannot show ")]);
   const index = JSON.parse(await store.ok(["manifest", "inspect", name])) as { manifests: object[] };
   expect(index.manifests).toHaveLength(2);
   const all = JSON.parse(await store.ok(["manifest", "inspect", "-v", name])) as { Ref: string; Descriptor: object }[];

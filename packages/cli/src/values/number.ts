@@ -28,7 +28,10 @@ export function parseCpus(text: string, label: string): number {
   if (!/^(?:[0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})$/.test(text)) {
     throw invalid(text, label, 'it is not a number of CPUs such as "1.5"');
   }
-  return Number(text);
+  const cpus = Number(text);
+  // The kernel gives no less than a millisecond of each tenth of a second.
+  if (cpus > 0 && cpus < 0.01) throw invalid(text, label, "it must be 0.01 or more");
+  return cpus;
 }
 
 /** -1 (and Docker's 0) is no limit. */

@@ -141,7 +141,7 @@ function chooseOne(source: ArchiveSource, index: Index, wanted: Platform | undef
   const [only] = runnable;
   // An archive of one image for another machine is loaded as it is; running it is another matter.
   if (only !== undefined && runnable.length === 1 && wanted === undefined) return only;
-  return selectPlatform({ kind: "index", manifests: there }, wanted ?? hostPlatform(), name);
+  return selectPlatform({ kind: "index", manifests: there }, wanted ?? hostPlatform(), name, "load");
 }
 
 function layoutImage(source: ArchiveSource, descriptor: Descriptor): ArchivedImage {

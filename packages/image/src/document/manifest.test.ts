@@ -318,6 +318,9 @@ describe("platforms", () => {
     expect(() => selectPlatform(index("linux/arm64", "windows/amd64"), parsePlatform("linux/amd64"), "x")).toThrow(
       expect.objectContaining({ code: "platform-missing", hint: "It is made for linux/arm64, windows/amd64" }),
     );
+    expect(() => selectPlatform(index("linux/arm64"), parsePlatform("linux/amd64"), "x", "load")).toThrow(
+      'Cannot load "x": it is not made for linux/amd64',
+    );
     expect(platformDistance(parsePlatform("linux/amd64"), parsePlatform("windows/amd64"))).toBeUndefined();
   });
 

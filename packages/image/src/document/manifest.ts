@@ -125,7 +125,12 @@ export function manifestType({ config }: Manifest, bytes: Uint8Array): string {
 }
 
 /** The index's entry for a platform: the nearest variant, the first of equals. @throws {BoxError} `platform-missing` */
-export function selectPlatform({ manifests }: Index, wanted: Platform, name: string): Descriptor {
+export function selectPlatform(
+  { manifests }: Index,
+  wanted: Platform,
+  name: string,
+  verb: "pull" | "load" = "pull",
+): Descriptor {
   let best: Descriptor | undefined;
   let bestDistance = Number.POSITIVE_INFINITY;
   for (const entry of manifests) {
@@ -141,7 +146,8 @@ export function selectPlatform({ manifests }: Index, wanted: Platform, name: str
   const offers = manifests.flatMap(({ platform }) =>
     platform === undefined || platform.os === "unknown" ? [] : [formatPlatform(platform)],
   );
-  throw new BoxError("platform-missing", `Cannot pull ${quote(name)}: it is not made for ${formatPlatform(wanted)}`, {
+  const message = `Cannot ${verb} ${quote(name)}: it is not made for ${formatPlatform(wanted)}`;
+  throw new BoxError("platform-missing", message, {
     hint:
       offers.length === 0
         ? undefined

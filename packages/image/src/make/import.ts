@@ -1,12 +1,12 @@
-import { closeSync, constants, mkdtempSync, openSync } from "node:fs";
+import { closeSync, constants, fstatSync, mkdtempSync, openSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { Fd } from "@bantubox/ffi";
+import { BoxError, Fd } from "@bantubox/ffi";
 import { openForReading } from "../archive/archive-source.ts";
 import { refuseOtherCompression } from "../archive/archive-tar.ts";
 import { readDescriptor } from "../archive/file-stream.ts";
 import { writeAll } from "../archive/save-output.ts";
-import { type Digest, parseDigest } from "../document/digest.ts";
+import { type Digest, parseDigest, quote } from "../document/digest.ts";
 import { OCI_LAYER } from "../document/manifest.ts";
 import { hostPlatform, parsePlatform } from "../document/platform.ts";
 import { extractLayer } from "../layer/layer.ts";
@@ -58,6 +58,7 @@ export async function importImage(
   await using stack = new AsyncDisposableStack();
   const input = typeof from === "number" ? from : openForReading(from);
   if (typeof from === "string") stack.defer(() => closeSync(input));
+  if (fstatSync(input).isDirectory()) throw notAnArchive(from);
   const scratch = mkdtempSync(join(ingestDirectory(store), ".tmp-import-"));
   stack.defer(() => rm(scratch, { recursive: true, force: true }));
   const directory = makeLayerDirectory(store);
@@ -86,6 +87,13 @@ export async function importImage(
   if (!isMissing) keepBlob(store, download);
   recordImage(store, image, name === undefined ? undefined : nameRow(name, image));
   return image.id;
+}
+
+function notAnArchive(from: string | number): BoxError {
+  const path = typeof from === "number" ? "standard input" : quote(from);
+  return new BoxError("archive-unreadable", `Cannot import ${path}: it is a directory`, {
+    hint: "Make an image of a directory with bb init",
+  });
 }
 
 /** What is read, written to a file and hashed on its way. */

@@ -31,7 +31,7 @@ export async function inspectManifest(
   options: RegistryOptions & { readonly verbose?: boolean | undefined } = {},
 ): Promise<InspectedManifest[]> {
   const reference = parseReference(text);
-  const repository = openRepository(reference, options);
+  const repository = openRepository(reference, options, "show");
   const root = await repository.manifest(reference.digest ?? reference.tag ?? "latest");
   const name = (digest: Digest) => formatReference({ ...reference, digest });
   const document = readDocument(root);

@@ -39,9 +39,10 @@ export interface Repository {
  *
  * Where mirrors are set, they are asked first; one that cannot help is not asked again.
  *
+ * @param verb What the manifest is wanted for, in words.
  * @see https://github.com/opencontainers/distribution-spec/blob/main/spec.md
  */
-export function openRepository(reference: Reference, options: RegistryOptions = {}): Repository {
+export function openRepository(reference: Reference, options: RegistryOptions = {}, verb = "pull"): Repository {
   const sessions = endpointsOf(reference.domain, options).map((endpoint) => openSession(endpoint, options));
   const asked = new Map<string, number>();
 
@@ -71,7 +72,7 @@ export function openRepository(reference: Reference, options: RegistryOptions = 
 
   return {
     head: (tagOrDigest) => firstOf((session) => head(session, reference, tagOrDigest)),
-    manifest: (tagOrDigest) => must((session) => getManifest(session, reference, tagOrDigest)),
+    manifest: (tagOrDigest) => must((session) => getManifest(session, reference, tagOrDigest, verb)),
     blob: (digest, offset) =>
       must((session, isLast) => {
         const key = `${session.endpoint.domain} ${digest}`;
@@ -102,12 +103,17 @@ async function head(session: Session, reference: Reference, tagOrDigest: string)
   return status === 200 && digest !== null && isDigest(digest) ? digest : undefined;
 }
 
-async function getManifest(session: Session, reference: Reference, tagOrDigest: string): Promise<ManifestBytes> {
+async function getManifest(
+  session: Session,
+  reference: Reference,
+  tagOrDigest: string,
+  verb: string,
+): Promise<ManifestBytes> {
   const { path, scopes } = readScope(session, reference);
   const { status, headers, body } = await session.ask(`${path}/manifests/${tagOrDigest}`, scopes, (url, value) =>
     sendAndRead(manifestRequest("GET", url, value), DOCUMENT_MAX, session.endpoint.settings),
   );
-  if (status !== 200) throw refusal({ verb: "pull", reference, what: tagOrDigest, status, body });
+  if (status !== 200) throw refusal({ verb, reference, what: tagOrDigest, status, body });
   const digest = sha256(body);
   if (isDigest(tagOrDigest) && digest !== tagOrDigest) {
     throw new BoxError(

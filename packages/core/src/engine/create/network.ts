@@ -110,8 +110,13 @@ function defaultNetwork({ database }: Engine): BridgeNetwork {
 
 function joinContainer(engine: Engine, id: string, number: number): NetworkStart {
   const other = findContainer(engine, id);
-  const namespace = other && openNetwork(engine, other);
-  if (other === undefined || namespace === undefined) {
+  if (other === undefined) {
+    throw new BoxError("no-such-network", `Cannot join the network of container ${id.slice(0, 12)}: it was removed`, {
+      hint: "Make this container again, with another --network",
+    });
+  }
+  const namespace = openNetwork(engine, other);
+  if (namespace === undefined) {
     throw new BoxError("no-such-network", `Cannot join the network of container ${id.slice(0, 12)}: it does not run`, {
       hint: `Start it first: bb start ${id.slice(0, 12)}`,
     });

@@ -21,7 +21,7 @@ export function nameVolume(name: string): string {
   if (name === "") return Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");
   if (NAME.test(name)) return name;
   throw new BoxError("bad-name", `Cannot make volume ${JSON.stringify(name)}: the name is not valid`, {
-    hint: "Use letters, digits, '_', '.' and '-'; a host directory starts with '/' or './'",
+    hint: "Use 2 to 255 letters, digits, '_', '.' and '-', and begin with a letter or digit; a host directory starts with '/' or './'",
   });
 }
 

@@ -1,4 +1,4 @@
-import { AT, BoxError, call, cstr, existsSync, Fd, nodeFs, O, readIfThere, readTextSync } from "@bantubox/ffi";
+import { AT, BoxError, call, cstr, existsSync, Fd, isErrno, nodeFs, O, readIfThere, readTextSync } from "@bantubox/ffi";
 
 const LOCK_EX = 2;
 export const BOOT_ID = "/proc/sys/kernel/random/boot_id";
@@ -30,8 +30,21 @@ export function takeRunRoot(runRoot: string, root: string): void {
   } else {
     empty(runRoot);
   }
-  nodeFs().writeFileSync(`${marker}.new`, now, { mode: 0o600 });
+  try {
+    nodeFs().writeFileSync(`${marker}.new`, now, { mode: 0o600 });
+  } catch (error) {
+    throw cannotWrite(runRoot, error);
+  }
   call("renameat2", `"${marker}"`, AT.FDCWD, cstr(`${marker}.new`), AT.FDCWD, cstr(marker), 0);
+}
+
+/** Read-only, full, or a file system of the kernel's own. */
+function cannotWrite(runRoot: string, cause: unknown): unknown {
+  if (!isErrno(cause, "ENOENT", "EACCES", "EPERM", "EROFS", "EOPNOTSUPP")) return cause;
+  return new BoxError("bad-root", `Cannot keep state in "${runRoot}": no file can be made there (${cause.code})`, {
+    cause,
+    hint: "Name another directory with --run-root",
+  });
 }
 
 function empty(runRoot: string): void {

@@ -55,7 +55,7 @@ const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}$/;
 export function checkName(name: string): void {
   if (NAME.test(name)) return;
   throw new BoxError("bad-name", `Cannot name a container ${JSON.stringify(name)}: the name is not valid`, {
-    hint: "Use letters, digits, '_', '.' and '-', and begin with a letter or digit",
+    hint: "Use 2 to 255 letters, digits, '_', '.' and '-', and begin with a letter or digit",
   });
 }
 
