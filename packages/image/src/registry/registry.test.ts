@@ -37,8 +37,9 @@ function settings(document: object): Registries {
 
 const quick: RegistryOptions = {
   retryMs: 1,
-  stallMs: 200,
-  connectMs: 2000,
+  // The registry is in this very process: whatever keeps it busy must not look like a registry that stalls.
+  stallMs: 10_000,
+  connectMs: 10_000,
   credentials: () => undefined,
   registries: new Map(),
 };

@@ -43,8 +43,9 @@ const CHUNK = 200_000;
 const quick: Omit<PushOptions, "onProgress"> = {
   chunk: CHUNK,
   retryMs: 1,
-  stallMs: 500,
-  connectMs: 5000,
+  // The registry is in this very process: whatever keeps it busy must not look like a registry that stalls.
+  stallMs: 10_000,
+  connectMs: 10_000,
   credentials: () => undefined,
   registries: new Map(),
 };
