@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { SIGNALS } from "@bantubox/ffi";
+import { patience } from "../../../test/patience.ts";
 import { applyCgroup, updateCgroup } from "./apply.ts";
 import { readControl, writeControl } from "./file.ts";
 import {
@@ -161,7 +162,7 @@ describe.skipIf(reason !== undefined)("on this kernel", () => {
     const plan = make({ cpu: { quota: 2000, period: 10_000 } });
     const child = spawnInside(plan.joins, "while :; do :; done");
     await whenReady(child);
-    const deadline = performance.now() + 4000;
+    const deadline = performance.now() + patience(4000);
     while (readStats(host, GROUP).cpu?.throttledNs === 0 && performance.now() < deadline) await Bun.sleep(5);
     const cpu = readStats(host, GROUP).cpu;
     expect([cpu?.throttledNs, cpu?.throttledPeriods].map((value) => (value ?? 0) > 0)).toEqual([true, true]);

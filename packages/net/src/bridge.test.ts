@@ -125,7 +125,7 @@ rootTest("ensureBridge() by several processes at once makes everything once", as
     import { ensureBridge } from ${JSON.stringify(new URL("./bridge.ts", import.meta.url).pathname)};
     console.log(ensureBridge(${JSON.stringify(bb0)}).index);`;
   const processes = host.run(() =>
-    Array.from({ length: 5 }, () => Bun.spawn(["bun", "-e", script], { stdout: "pipe", stderr: "pipe" })),
+    Array.from({ length: 5 }, () => Bun.spawn([process.execPath, "-e", script], { stdout: "pipe", stderr: "pipe" })),
   );
   const results = await Promise.all(
     processes.map(async ({ stdout, stderr, exited }) => ({

@@ -175,7 +175,9 @@ test("processes that lease at once never get the same address, and those that sw
         sweepLeases(directory, hold);
       }
     }`;
-  const exits = ["a", "b", "c"].map((name) => Bun.spawn(["bun", "-e", script(name)], { stderr: "inherit" }).exited);
+  const exits = ["a", "b", "c"].map(
+    (name) => Bun.spawn([process.execPath, "-e", script(name)], { stderr: "inherit" }).exited,
+  );
   expect(await Promise.all(exits)).toEqual([0, 0, 0]);
   sweepLeases(directory, holding({ has: (owner: string) => owner === "dead" }));
   const names = readdirSync(directory);
