@@ -29,7 +29,7 @@ beforeAll(async () => {
   const layers = [{ script: "mkdir opt; echo one > opt/file; echo gone > opt/gone" }, { script: "rm opt/gone" }];
   await pushImage(registry, "check/app:1", { layers });
   if (hasBtrfs) btrfs = await mountBtrfs();
-}, 60_000);
+}, 300_000);
 
 afterAll(async () => {
   await btrfs?.[Symbol.asyncDispose]();

@@ -102,8 +102,9 @@ describe("a CRIU that fails half way", () => {
     await startBox(store, image);
     await store.ok(["checkpoint", "-R", "--criu", criuThatDumps(store.root, DONE), "box"]);
     await store.ok(["stop", "-t", "0", "box"]);
-    const criu = criuThat(store.root, "sleep 60 & exit 7");
+    const criu = criuThat(store.root, `sleep 1000 & echo $! >${store.root}/sleeper; exit 7`);
     const failed = await store.bb(["restore", "--criu", criu, "box"], { timeoutMs: 30_000 });
+    process.kill(Number(readFileSync(join(store.root, "sleeper"), "utf8")), "SIGKILL");
     expect(failed.stderr).toContain("CRIU could not: it ended without a word");
     expect(await status(store)).toBe("exited");
   });
@@ -217,5 +218,5 @@ describe("an archive of a stranger's", () => {
     const named = await store.bb(["restore", "--import", join(store.root, "changed.tar"), "--criu", criu]);
     expect(named.stderr).toContain('Cannot name a container "../\\u001b[31mbox"');
     expect(readFileSync(join(outside, "secret"), "utf8")).toBe("the host's");
-  }, 120_000);
+  }, 600_000);
 });

@@ -391,7 +391,7 @@ describe("hostile containers", () => {
     expect(texts.has("mine\n")).toBe(true);
     expect(readdirSync(canary)).toEqual(["secret"]);
     expect(readFileSync(join(canary, "secret"), "utf8")).toBe("the host's\n");
-  }, 120_000);
+  }, 600_000);
 
   test("one full of trojans has none of them executed or loaded (CP-02)", async () => {
     await using store = await newStore();

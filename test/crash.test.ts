@@ -5,9 +5,10 @@
  * fail. The first and the fourth point of each call are visited; BANTUBOX_SWEEP=all visits them all.
  */
 import { describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { busyboxRoot, cgroupsOf, idsIn, missing, newStore, type Result, run, type Store, until } from "./harness.ts";
+import { isAlive, parentOf } from "./processes.ts";
 
 const image = await busyboxRoot();
 const hasStrace = !missing("strace is not installed", Bun.which("strace") === null);
@@ -19,15 +20,6 @@ async function runBox(store: Store, ...command: string[]): Promise<string> {
 
 async function pidOf(store: Store): Promise<number> {
   return Number(await store.ok(["inspect", "-f", "{{.State.Pid}}", "box"]));
-}
-
-/** The parent of a container's first process. */
-function parentOf(pid: number): number {
-  return Number(/^PPid:\t([0-9]+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
-}
-
-function isAlive(pid: number): boolean {
-  return existsSync(`/proc/${pid}`) && !/^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
 }
 
 const state = async (store: Store): Promise<string> =>
@@ -71,8 +63,9 @@ describe("kill -9", () => {
     await using store = await newStore();
     await runBox(store, "sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done");
     const pid = await pidOf(store);
-    process.kill(parentOf(pid), "SIGKILL");
-    await until("the monitor is gone", () => parentOf(pid) === 1);
+    const monitor = parentOf(pid);
+    process.kill(monitor, "SIGKILL");
+    await until("the monitor is gone", () => parentOf(pid) !== monitor);
     expect(await state(store)).toBe("running 0");
     expect(await store.ok(["exec", "box", "echo", "inside"])).toBe("inside");
     expect(await store.ok(["start", "box"])).toBe("box");
@@ -96,8 +89,9 @@ describe("kill -9", () => {
     await using store = await newStore();
     const id = await store.ok(["run", "-d", "--init", "--name", "box", "--network", "none", image, "sleep", "600"]);
     const pid = await pidOf(store);
-    process.kill(parentOf(pid), "SIGKILL");
-    await until("the monitor is gone", () => parentOf(pid) === 1);
+    const monitor = parentOf(pid);
+    process.kill(monitor, "SIGKILL");
+    await until("the monitor is gone", () => parentOf(pid) !== monitor);
     expect(await store.ok(["exec", id, "echo", "inside"])).toBe("inside");
   });
 
@@ -183,7 +177,7 @@ async function sweep(store: Store, { prepare, command, calls, fault, check }: Sw
         "-e",
         `inject=${call}:${fault}:when=${n}`,
       ];
-      const result = await run([...strace, ...store.command, ...command], { timeoutMs: 20_000 });
+      const result = await run([...strace, ...store.command, ...command]);
       const what = `${fault} at ${call} ${n} of bb ${command.join(" ")}: status ${result.code}\n${result.stderr}`;
       const traced = readFileSync(trace, "utf8");
       rmSync(trace);
@@ -207,7 +201,7 @@ async function mustWork(store: Store, what: string): Promise<void> {
     ["ps", "-aq"],
   ];
   for (const step of steps) {
-    const { code, stdout, stderr } = await store.bb(step, { timeoutMs: 20_000 });
+    const { code, stdout, stderr } = await store.bb(step);
     if (code !== 0 || (step[1] === "-aq" && stdout !== "")) {
       throw new Error(`After ${what}\nbb ${step.join(" ")}: status ${code}\n${stderr}${stdout}`);
     }

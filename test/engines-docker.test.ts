@@ -25,7 +25,7 @@ beforeAll(async () => {
   ]);
   await until("dockerd", async () => (await attempt("version")).code === 0, 60_000);
   await docker("import", await busyboxArchive(directory), "busybox");
-});
+}, 180_000);
 afterAll(async () => {
   if (!isMissing) await box[Symbol.asyncDispose]();
 });

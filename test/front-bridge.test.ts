@@ -18,6 +18,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { busyboxRoot, idsIn, missing, newStore, PROJECT, type Result, run, type Store, until } from "./harness.ts";
+import { isAlive, parentOf } from "./processes.ts";
 
 const image = await busyboxRoot();
 const isMissing = missing(
@@ -306,15 +307,14 @@ describe.skipIf(isMissing)("the front, on the bridge", () => {
     const first = Bun.spawn([...store.command, ...command], { stdio: ["ignore", "ignore", "ignore"] });
     const id = await until("it runs", () => store.ok(["ps", "-q", "--no-trunc"]));
     const pid = Number(await store.ok(["inspect", "-f", "{{.State.Pid}}", id]));
-    const monitor = Number(/^PPid:\t([0-9]+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
-    process.kill(monitor, "SIGKILL");
+    process.kill(parentOf(pid), "SIGKILL");
     expect(await first.exited).toBe(255);
     await store.ok(["ps"]);
     expect([...leases(store)]).toEqual([["10.88.0.2", id]]);
     const refused = await store.bb(["run", "--rm", image, "true"]);
     expect([refused.code, refused.stderr]).toEqual([125, expect.stringContaining("its only address is taken")]);
     process.kill(pid, "SIGKILL");
-    await until("it ended", () => !existsSync(`/proc/${pid}`));
+    await until("it ended", () => !isAlive(pid));
     // Nobody lists anything in between: who needs the address takes it back.
     expect(addressIn(await store.ok(["run", "--rm", image, "sh", "-c", TELLS]))).toBe("10.88.0.2");
     expect(await store.ok(["ps", "-aq"])).toBe("");

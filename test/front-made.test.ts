@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { probe } from "./compile.ts";
 import { missing, type Result, run, until } from "./harness.ts";
 import { BB_OCI, type Config, cgroupsOf, newRuntime, type Runtime, stopped } from "./oci-harness.ts";
+import { patience } from "./patience.ts";
 
 const cannotTrace = missing("strace is not installed", Bun.which("strace") === null);
 
@@ -316,12 +317,20 @@ describe.skipIf(cannotTrace)("the front of bb-oci", () => {
     await using runtime = newRuntime();
     const { id, bundle } = await created(runtime, ["sleep", "1000"]);
     const held = join(runtime.directory, "trace");
-    const strace = ["strace", "-qq", "-o", held, "-e", "trace=flock", "-e", "inject=flock:delay_enter=2s"];
+    const strace = [
+      "strace",
+      "-qq",
+      "-o",
+      held,
+      "-e",
+      "trace=flock",
+      "-e",
+      `inject=flock:delay_enter=${patience(3000)}ms:when=1`,
+    ];
     const late = Bun.spawn([...strace, BB_OCI, "--root", runtime.root, "delete", "--force", id], {
       stdio: ["ignore", "ignore", "ignore"],
     });
-    await until("it waits", () => existsSync(held));
-    await Bun.sleep(300);
+    await until("it waits", () => existsSync(held) && readFileSync(held, "utf8").includes("flock"));
     await runtime.ok(["delete", "--force", id]);
     await runtime.ok(["create", "--bundle", bundle, id]);
     const holder = Bun.spawn(["flock", join(runtime.root, id), "sh", "-c", "echo; cat"], {

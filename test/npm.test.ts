@@ -49,7 +49,7 @@ beforeAll(async () => {
   const token = { NPM_CONFIG_TOKEN: "anybody" };
   const published = await bun(["publish", archive], token, emptyHome(), join(directory, "out/package"));
   expect(published).toMatchObject({ code: 0 });
-}, 60_000);
+}, 300_000);
 
 afterAll(() => {
   server?.close();
@@ -89,7 +89,7 @@ test.skipIf(cannotPack)(
     expect(failed).toMatchObject({ code: 127, stderr: expect.stringContaining("there is no such file") });
     expect(readdirSync(join(home, "cwd"))).toEqual([]);
   },
-  60_000,
+  300_000,
 );
 
 test.skipIf(cannotPack)(
@@ -123,7 +123,7 @@ test.skipIf(cannotPack)(
     expect(failed).toMatchObject({ code: 127, stdout: "" });
     expect(existsSync(join(home, "owned"))).toBe(false);
   },
-  60_000,
+  300_000,
 );
 
 test.skipIf(cannotPack)(

@@ -57,7 +57,7 @@ async function untilHeld(runtime: Runtime, tracer: Bun.Subprocess, id: string): 
 
 async function mustBeMended(runtime: Runtime, id: string, what: string): Promise<void> {
   for (const command of [["list"], ["delete", "--force", id], ["delete", "--force", id]]) {
-    const { code, stderr } = await runtime.oci(command, { timeoutMs: 20_000 });
+    const { code, stderr } = await runtime.oci(command);
     if (code !== 0) throw new Error(`After ${what}: bb-oci ${command.join(" ")}: status ${code}\n${stderr}`);
   }
   const left = [join(runtime.root, id), ...cgroupsOf(id)].filter((path) => existsSync(path));

@@ -3,9 +3,10 @@
  * Change these values only together with the decision behind them.
  */
 import { describe, expect, test } from "bun:test";
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { readFileSync, readlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { busyboxRoot, newStore, type Store } from "./harness.ts";
+import { descriptorsOf } from "./processes.ts";
 
 const root = await busyboxRoot();
 
@@ -132,7 +133,7 @@ describe("golden posture", () => {
     const fields = readFileSync(`/proc/${pid}/status`, "utf8");
     expect(fields).toContain(`CapEff:\t${CAPS}`);
     expect(fields).toContain("Seccomp:\t2");
-    expect(Object.keys(descriptors(pid))).toEqual(["0", "1", "2"]);
+    expect(Object.keys(descriptorsOf(pid))).toEqual(["0", "1", "2"]);
     expect(readlinkSync(`/proc/${pid}/exe`)).toStartWith("/memfd:");
     expect(readFileSync(`/proc/${pid}/environ`, "utf8")).toBe("");
   });
@@ -172,7 +173,7 @@ test("what is open in PID 1, in exec's process, and with -i", async () => {
   await using store = await newStore();
   for (const options of [[], ["-i"]]) {
     const id = await store.ok(["run", "-d", ...options, "--network", "none", root, "sleep", "1000"]);
-    const fds = descriptors(await pidOf(store, id));
+    const fds = descriptorsOf(await pidOf(store, id));
     const input = options.length === 0 ? "/dev/null" : expect.stringMatching(/^pipe:/);
     expect(fds).toEqual({ 0: input, 1: expect.stringMatching(/^pipe:/), 2: expect.stringMatching(/^pipe:/) });
     const listing = ["exec", id, "sh", "-c", "for n in $(seq 0 40); do [ -e /proc/$$/fd/$n ] && echo $n; done; :"];
@@ -207,7 +208,7 @@ test("the monitor: small, alone, and out of everybody's way", async () => {
   expect(pss).toBeLessThanOrEqual(100);
   const allowed = /^(\/dev\/null|pipe:|socket:|anon_inode:|\/memfd:)/;
   const own = [store.root, store.runRoot];
-  for (const [fd, target] of Object.entries(descriptors(monitor))) {
+  for (const [fd, target] of Object.entries(descriptorsOf(monitor))) {
     const isKnown = allowed.test(target) || own.some((path) => target.startsWith(path));
     expect({ fd, target, isKnown }).toEqual({ fd, target, isKnown: true });
   }
@@ -216,11 +217,6 @@ test("the monitor: small, alone, and out of everybody's way", async () => {
   expect(session[3]).toBe(String(monitor));
   expect(session[4]).toBe("0");
 });
-
-function descriptors(pid: number): Record<string, string> {
-  const directory = `/proc/${pid}/fd`;
-  return Object.fromEntries(readdirSync(directory).map((fd) => [fd, readlinkSync(`${directory}/${fd}`)]));
-}
 
 async function pidOf(store: Store, name: string): Promise<number> {
   const [{ State }] = JSON.parse(await store.ok(["inspect", name])) as [{ State: { Pid: number } }];

@@ -119,8 +119,8 @@ test("a password is asked for on the terminal, and not shown there", async () =>
   await until("the question for a password", () => text.includes("Password: "));
   child.terminal?.write(`${PASSWORD}x\x7f\r`);
   expect(await child.exited).toBe(0);
+  await until("the last output", () => text.includes("Login Succeeded"));
   child.terminal?.close();
-  expect(text).toContain("Login Succeeded");
   expect(text).not.toContain("s3cret");
   expect(existsSync(file)).toBe(true);
 });

@@ -24,7 +24,7 @@ beforeAll(async () => {
   const layers = [{ script: "mkdir opt; echo one > opt/file; echo gone > opt/gone" }, { script: "rm opt/gone" }];
   await pushImage(registry, "crash/app:1", { layers });
   if (hasBtrfs) btrfs = await mountBtrfs();
-}, 60_000);
+}, 300_000);
 
 afterAll(async () => {
   await btrfs?.[Symbol.asyncDispose]();

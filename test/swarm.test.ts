@@ -32,7 +32,12 @@ describe.skipIf(isMissing)("a swarm of three machines", () => {
     started = start();
     sections = split(await new Response(started.child.stdout).text());
   }, 400_000);
-  afterAll(() => rmSync(started.directory, { recursive: true, force: true }));
+  afterAll(async () => {
+    // Interrupted by the limit above, it has things of its own to end first.
+    started.child.kill("SIGTERM");
+    await started.child.exited;
+    rmSync(started.directory, { recursive: true, force: true });
+  }, 120_000);
 
   test("the example ends well, and leaves nothing", async () => {
     expect(await started.child.exited).toBe(0);

@@ -169,7 +169,7 @@ describe.skipIf(isMissing)("--systemd-cgroup", () => {
     const id = runtime.id();
     const bundle = await inScope(runtime, id, ["sleep", "1000"]);
     let held = 0;
-    for (let delayMs = 0; held < 2; delayMs += 60) {
+    for (let delayMs = 0; held < 2; delayMs = delayMs * 1.5 + 20) {
       const command = [...runtime.command, "--systemd-cgroup", "create", "--bundle", bundle, id];
       const child = Bun.spawn(command, { stdio: ["ignore", "ignore", "ignore"] });
       await Bun.sleep(delayMs);

@@ -58,7 +58,7 @@ function start(store: Store, args: readonly string[], size = { cols: 90, rows: 3
           seen += at + (typeof pattern === "string" ? pattern.length : (rest.match(pattern)?.[0].length ?? 0));
           return true;
         },
-        4000,
+        30_000,
       );
     },
   };

@@ -1,5 +1,5 @@
 /** What tests and benchmarks do alike: run programs, wait, make a root. */
-import { chmodSync, mkdirSync, symlinkSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from "node:fs";
 import { copyFile } from "node:fs/promises";
 import { join } from "node:path";
 import { patience } from "./patience.ts";
@@ -14,11 +14,11 @@ export interface BbOptions {
   readonly stdin?: string | undefined;
   readonly env?: Record<string, string> | undefined;
   readonly cwd?: string | undefined;
-  /** Give up (and kill it) after so long; BB_PATIENCE makes it longer. */
+  /** Give up (and kill it, with all that it runs) after so long; BB_PATIENCE makes it longer. */
   readonly timeoutMs?: number;
 }
 
-/** Runs a program to its end. */
+/** Runs a program to its end, and to that of its output. @throws {Error} After `timeoutMs`. */
 export async function run(
   command: readonly string[],
   { stdin, env, cwd, timeoutMs = 60_000 }: BbOptions = {},
@@ -27,12 +27,70 @@ export async function run(
     stdin: stdin === undefined ? "ignore" : new TextEncoder().encode(stdin),
     stdout: "pipe",
     stderr: "pipe",
-    timeout: patience(timeoutMs),
     ...(env === undefined ? {} : { env: { ...process.env, ...env } }),
     ...(cwd === undefined ? {} : { cwd }),
   });
-  const [stdout, stderr] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
-  return { code: await child.exited, stdout, stderr };
+  const [stdout, stderr] = [collect(child.stdout), collect(child.stderr)];
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    for (const pid of [...descendants(child.pid), child.pid]) end(pid);
+    // What has left the family may keep its output open.
+    stdout.stop();
+    stderr.stop();
+  }, patience(timeoutMs));
+  const code = await child.exited;
+  await Promise.all([stdout.end, stderr.end]);
+  clearTimeout(timer);
+  if (!isLate) return { code, stdout: stdout.text(), stderr: stderr.text() };
+  throw new Error(
+    `Waited ${patience(timeoutMs)} ms for: ${command.join(" ")}\n${stderr.text().slice(-2000)}${stdout.text().slice(-2000)}`,
+  );
+}
+
+interface Collected {
+  readonly end: Promise<void>;
+  text(): string;
+  /** Reads no further. */
+  stop(): void;
+}
+
+function collect(stream: ReadableStream<Uint8Array>): Collected {
+  const parts: Uint8Array[] = [];
+  const reader = stream.getReader();
+  const read = async (): Promise<void> => {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      parts.push(value);
+    }
+  };
+  return {
+    end: read(),
+    text: () => new TextDecoder().decode(Buffer.concat(parts)),
+    stop: () => void reader.cancel(),
+  };
+}
+
+/** Every process below one, also where each has been put into a namespace of its own. */
+function descendants(pid: number): number[] {
+  try {
+    const children = readdirSync(`/proc/${pid}/task`).flatMap((task) =>
+      readFileSync(`/proc/${pid}/task/${task}/children`, "utf8").split(" ").filter(Boolean).map(Number),
+    );
+    return children.flatMap((child) => [...descendants(child), child]);
+  } catch {
+    // It has ended.
+    return [];
+  }
+}
+
+function end(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It has ended.
+  }
 }
 
 /** Waits until `check` gives something. @throws {Error} After `timeoutMs`, which BB_PATIENCE makes longer. */

@@ -76,11 +76,12 @@ clean() {
 }
 
 remove_cgroups() {
-  local top
+  local top failed=0
   for top in /sys/fs/cgroup{,/*}"$cgroup"; do
     [[ -d $top ]] || continue
-    find "$top" -depth -type d -exec rmdir {} +
+    find "$top" -depth -type d -exec rmdir {} + || failed=1
   done
+  return $failed
 }
 
 ### Inside: PID 1 of its namespaces.
