@@ -278,6 +278,24 @@ describe("into a container", () => {
     expect(tree(shared)).toEqual(["in/", "in/mine", "in/out/", "in/out/mine", "mine", "out/", "out/mine"]);
   });
 
+  test.each(["host", "that directory"])("so does one that a container of %s is an overlay over", async (what) => {
+    const shared = directory();
+    mkdirSync(join(shared, "sub"));
+    for (const name of ["mine", "sub/theirs"]) writeFileSync(join(shared, name), "");
+    await using around = await newStore();
+    const [root, source] = what === "host" ? ["host", shared] : [shared, ""];
+    const command = what === "host" ? ["run", "-d"] : ["create"];
+    await around.ok([...command, "--name", "box", "--network", "none", root, "sleep", "600"]);
+    // A name that is free, and a directory that is there.
+    for (const to of ["out", "sub"]) {
+      const { code, stderr } = await around.bb(["cp", `box:${source}/.`, join(shared, to)], { timeoutMs: 30_000 });
+      expect([code, stderr]).toEqual([0, expect.stringContaining(`Left out "${to}": it is where the copy goes\n`)]);
+    }
+    const names = tree(shared);
+    for (const name of ["out/mine", "out/sub/theirs", "sub/mine", "sub/out/sub/theirs"]) expect(names).toContain(name);
+    expect(names.filter((name) => name.includes("out/out") || name.includes("sub/sub"))).toEqual([]);
+  });
+
   test("says how much it was on a terminal only", async () => {
     const result = await store.bb(["cp", join(source(), "one"), "box:/root/quiet"]);
     expect(result).toEqual({ code: 0, stdout: "", stderr: "" });

@@ -43,6 +43,8 @@ export interface TransferOptions {
   readonly devices: "make" | "skip";
   /** The trees are layers of overlay: whiteouts and opaque directories are kept as what they are. */
   readonly layers?: boolean | undefined;
+  /** The source may be an overlay over where the copy is made, and shows that under another identity. */
+  readonly throughOverlay?: boolean | undefined;
   /** Paths below what is copied, without a slash in front, that are left out. */
   readonly exclude?: ((path: Buffer, stat: Stat) => boolean) | undefined;
   /** Told of what cannot be copied: a device, a socket. */
@@ -73,8 +75,9 @@ export class Transfer {
   /** Where the first name of a file with several has been copied to. */
   readonly #linked = new Map<string, { readonly path: string; readonly identity: string }>();
   #base = -1;
-  /** The directory that the copy is made in: within the source it would be copied into itself without an end. */
-  #made: string | undefined;
+  /** The directory that the copy is made in, open: within the source it would be copied into itself without an end. */
+  #made = -1;
+  readonly #begunSec = Math.floor(Date.now() / 1000);
   /** Where the copied tree begins. */
   #mount = 0;
   #breath = performance.now();
@@ -98,7 +101,7 @@ export class Transfer {
   /** Copies what is in a directory into another one, whose own attributes stay as they are. */
   async copyContents(from: number, to: number): Promise<void> {
     this.#base = to;
-    this.#made = statAt(to, ITSELF, "a directory").identity;
+    this.#made = to;
     this.#mount = statAt(from, ITSELF, "a directory").mount;
     await this.#contents(from, to, Buffer.alloc(0), Buffer.alloc(0));
   }
@@ -115,7 +118,7 @@ export class Transfer {
       try {
         const stat = statAt(from, name, display(below));
         if (this.#options.exclude?.(below, stat) === true) continue;
-        if (stat.identity === this.#made) {
+        if (isDirectory(stat) && this.#isMade(stat)) {
           this.#options.onSkipped?.(below, "where the copy goes");
           continue;
         }
@@ -126,6 +129,16 @@ export class Transfer {
       }
       await this.#breathe();
     }
+  }
+
+  /** Whether it is where the copy goes, by whatever name. An overlay passes on all that its lower directory is but its number. */
+  #isMade(stat: Stat): boolean {
+    const made = statAt(this.#made, ITSELF, "a directory");
+    if (stat.identity === made.identity) return true;
+    if (!this.#options.throughOverlay || stat.ctime + 1 < this.#begunSec) return false;
+    const facts = ({ ctime, ctimeNs, mtime, mtimeNs, mode, uid, gid }: Stat): string =>
+      [ctime, ctimeNs, mtime, mtimeNs, mode, uid, gid].join();
+    return facts(stat) === facts(made);
   }
 
   /** @param target Below `#base`, for links. @param path Below what is copied, for people. */
@@ -169,7 +182,7 @@ export class Transfer {
     {
       using source = openDirectory(from.parent, from.name, display(path));
       using copy = openDirectory(to.parent, to.name, display(target));
-      this.#made ??= statAt(copy.raw, ITSELF, display(target)).identity;
+      if (this.#made < 0) this.#made = copy.raw;
       const below = path.length === 0 ? path : Buffer.concat([path, slash]);
       if (stat.mount === this.#mount || !isOfKernel(source.raw))
         await this.#contents(source.raw, copy.raw, Buffer.concat([target, slash]), below);

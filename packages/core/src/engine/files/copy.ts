@@ -55,6 +55,7 @@ export async function copyFromContainer(
       ...(options.archive ? {} : { owner }),
       privileges: options.archive ? "always" : "never",
       devices: "skip",
+      throughOverlay: true,
       onProgress: options.onProgress,
       onSkipped: options.onSkipped,
       signal: options.signal,
