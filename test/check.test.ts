@@ -3,8 +3,10 @@ import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import {
   chmodSync,
+  cpSync,
   lstatSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -12,6 +14,7 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { busyboxRoot, missing, newStore, type Store } from "./harness.ts";
 import { type MountedPlace, mountBtrfs } from "./mounted.ts";
@@ -163,6 +166,13 @@ describe("a layer's tree with", () => {
         expect(await check(store)).toEqual({ code: 0, found: [] });
       }
       expect(await runs(store)).toBe(expected);
+      rmSync(blobOf(store, "layer"));
+      expect((await check(store, "--quick")).code).toBe(1);
+      const { code, found } = await check(store, "--repair");
+      expect([code, found.map(({ Kind }) => Kind)]).toEqual([1, ["blob", "image"]]);
+      await store.ok(["pull", "-q", name]);
+      expect(await check(store)).toEqual({ code: 0, found: [] });
+      expect(await runs(store)).toBe(expected);
       expect(allIn(store, "layers").filter((path) => path.includes(".tmp"))).toEqual([]);
     },
     60_000,
@@ -189,7 +199,7 @@ describe("an image whose", () => {
     ["layer's blob is missing", (s: Store) => rmSync(blobOf(s, "layer")), "is missing"],
     ["document has other bytes", (s: Store) => flip(blobOf(s, "document")), "cannot be read"],
     ["document is missing", (s: Store) => rmSync(blobOf(s, "document")), "cannot be read"],
-  ])("%s is removed by --repair, and a pull brings it back", async (_, damage, says) => {
+  ])("%s is kept by --repair, since it runs, and mended by a pull", async (_, damage, says) => {
     await using store = await pulled();
     const expected = await runs(store);
     damage(store);
@@ -197,6 +207,24 @@ describe("an image whose", () => {
     expect([code, found.map(({ Kind }) => Kind)]).toEqual([1, ["blob", "image"]]);
     expect(found[1]?.Problem).toContain(says);
     expect(found[1]?.Action).toContain(`pull it again: ${name}`);
+    const repaired = await check(store, "--repair");
+    const image = repaired.found.find(({ Kind }) => Kind === "image");
+    expect([repaired.code, image]).toMatchObject([1, { Repaired: false, Action: `pull it again: ${name}` }]);
+    expect(await runs(store)).toBe(expected);
+    await store.ok(["pull", "-q", name]);
+    expect(await check(store)).toEqual({ code: 0, found: [] });
+    await store.ok(["save", "-o", join(store.root, "saved.tar"), name]);
+    expect(await runs(store)).toBe(expected);
+  });
+
+  test("layer is missing as files and as a blob is removed by --repair, and a pull brings it back", async () => {
+    await using store = await pulled();
+    const expected = await runs(store);
+    rmSync(blobOf(store, "layer"));
+    rmSync(treeWith(store, "bin/busybox"), { recursive: true });
+    const { code, found } = await check(store);
+    expect([code, found.map(({ Kind }) => Kind)]).toEqual([1, ["blob", "image"]]);
+    expect(found[1]?.Action).toBe(`--repair removes it; then pull it again: ${name}`);
     const repaired = await check(store, "--repair");
     expect(repaired.found.find(({ Kind }) => Kind === "image")?.Repaired).toBe(true);
     expect(await store.ok(["images", "-q"])).toBe("");
@@ -220,9 +248,14 @@ describe("an image whose", () => {
   });
 
   test("loss would take a container's files along is left, and the container is named", async () => {
-    await using store = await pulled();
-    await store.ok(["create", "--name", "one", ...none, name, "true"]);
-    rmSync(blobOf(store, "layer"));
+    await using store = await newStore();
+    const source = mkdtempSync(join(tmpdir(), "bb-check-"));
+    cpSync(await busyboxRoot(), source, { recursive: true, verbatimSymlinks: true });
+    writeFileSync(join(source, "file"), "one");
+    await store.ok(["init", source, "box"]);
+    rmSync(source, { recursive: true });
+    await store.ok(["create", "--name", "one", ...none, "box", "true"]);
+    flip(join(treeWith(store, "file"), "file"));
     const { code, found } = await check(store, "--repair");
     expect(code).toBe(1);
     expect(found.find(({ Kind }) => Kind === "image")?.Action).toContain("containers need it (one)");

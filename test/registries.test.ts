@@ -142,6 +142,52 @@ test("what was pulled keeps its digest when it is pushed: to another repository,
   expect(again.stderr).not.toContain("pushing");
 });
 
+test("what is pulled over what is here can be saved and pushed, and so can what was here", async () => {
+  await using store = await newStore();
+  const archive = join(directory, "pulled-over.tar");
+  const good = async (name: string): Promise<void> => {
+    const copy = `${open.host}/over/copy:1`;
+    expect(pushedDigest(await store.ok(["push", name, copy]))).toBe(await skopeoDigest(copy));
+    await store.ok(["save", "-o", archive, name]);
+    await using elsewhere = await newStore();
+    expect(await elsewhere.ok(["load", "-q", "-i", archive])).toContain(name);
+    expect(await elsewhere.ok(["run", "--rm", ...none, name, "cat", "/from"])).toBe("init");
+    rmSync(archive);
+    for (const flags of [[], ["--quick"]]) {
+      expect((await store.bb(["system", "check", "--format", "json", ...flags])).code).toBe(0);
+    }
+  };
+  const root = join(directory, "over-root");
+  expect((await run(["cp", "-a", await busyboxRoot(), root])).code).toBe(0);
+  writeFileSync(join(root, "from"), "init");
+
+  // Its files are here, as the layer that was made of the directory; its blob is the registry's.
+  await store.ok(["init", root, "made:1"]);
+  const [gz, zz] = ["gz", "zz"].map((tag) => `${open.host}/over/made:${tag}`) as [string, string];
+  await store.ok(["push", "-q", "made:1", gz]);
+  await store.ok(["push", "-q", "--compression", "zstd", "made:1", zz]);
+  for (const name of [gz, zz]) {
+    const digest = await skopeoDigest(name);
+    expect(await store.ok(["pull", name])).toContain("Downloaded newer image");
+    expect(pushedDigest(await store.ok(["push", name, `${open.host}/over/again:1`]))).toBe(digest);
+    for (const each of ["made:1", name]) await good(each);
+    expect(await store.ok(["pull", name])).toContain("up to date");
+  }
+
+  // A commit above it, pushed, removed and pulled.
+  await store.ok(["init", root, "below:1"]);
+  await store.ok(["run", "--name", "box", ...none, "below:1", "touch", "/more"]);
+  const child = `${open.host}/over/child:1`;
+  await store.ok(["commit", "box", child]);
+  await store.ok(["rm", "box"]);
+  await store.ok(["push", "-q", child]);
+  await store.ok(["rmi", child]);
+  await store.ok(["pull", "-q", child]);
+  for (const each of ["below:1", child]) await good(each);
+  await store.ok(["rmi", "below:1"]);
+  await good(child);
+}, 60_000);
+
 test("skopeo copies what we push, layer by layer, and umoci unpacks it to the tree that it was made of", async () => {
   await using store = await newStore();
   const layout = join(directory, "layout");

@@ -84,6 +84,32 @@ for (const [driver, isThere] of DRIVERS) {
       expect(await sweep({ store, prefix, command, calls, next })).toBeGreaterThanOrEqual(calls.length);
     }, 3_600_000);
 
+    test("over a pull of blobs alone: what was here before can be saved and pushed whenever that ends", async () => {
+      const { prefix, store: making } = place();
+      await using store = await making;
+      const made = `${registry.host}/crash/made:${driver}`;
+      const archive = join(tmpdir(), `bb-blobs-${process.pid}.tar`);
+      await must(store, "nothing", ["init", await busyboxRoot(), "box"], ["push", "-q", "box", made]);
+      const command = ["pull", "-q", made];
+      const next = async (what: string): Promise<void> => {
+        await must(
+          store,
+          what,
+          ["save", "-o", archive, "box"],
+          ["push", "-q", "box", `${made}-copy`],
+          ["system", "check"],
+        );
+        await must(store, what, command, ["save", "-o", archive, made], ["system", "check"]);
+        expect([what, namesIn(store, "ingest")]).toEqual([what, []]);
+        await must(store, what, ["rmi", made], ["rmi", "box"]);
+        expect([what, namesIn(store, "layers"), namesIn(store, "blobs/sha256")]).toEqual([what, [], []]);
+        await must(store, what, ["init", await busyboxRoot(), "box"], ["push", "-q", "box", made]);
+      };
+      const calls = ["rename,renameat2", "syncfs", "pwrite64", ...(isWhole ? ["openat", "fsync,fdatasync"] : [])];
+      expect(await sweep({ store, prefix, command, calls, next })).toBeGreaterThanOrEqual(calls.length);
+      rmSync(archive);
+    }, 3_600_000);
+
     test("over rmi: the image is there or it is not, and what it had is collected", async () => {
       const { prefix, store: making } = place();
       await using store = await making;

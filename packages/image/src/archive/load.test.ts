@@ -3,6 +3,7 @@ import { closeSync, existsSync, openSync, readdirSync, readFileSync, symlinkSync
 import { join } from "node:path";
 import { BoxError } from "@bantubox/ffi";
 import { sha256 } from "../document/digest.ts";
+import { OCI_MANIFEST } from "../document/manifest.ts";
 import { encode, makeLayer } from "../registry/registry-fixture.ts";
 import { findImage, getImage } from "../store/find.ts";
 import { collectGarbage } from "../store/garbage.ts";
@@ -431,4 +432,41 @@ describe("hostile archives leave nothing (IMG-*, TAR-*)", () => {
     await collectGarbage(store);
     expect(contents(store)).toEqual(EMPTY);
   });
+});
+
+test("an archive brings what an image that is here has lost of its bytes, and the image can be saved again", async () => {
+  for (const files of [layoutFiles(image, "app:1"), dockerFiles(image, ["app:1"])]) {
+    using place = new Place();
+    using store = temporaryStore();
+    const archive = place.file("archive", tarFiles(files));
+    await loadImages(store, place.file("gzipped", tarFiles(layoutFiles({ ...image, compress: "gzip" }, "app:1"))));
+    for (const blob of contents(store).blobs) {
+      const path = join(store.root, "blobs/sha256", blob);
+      if (readFileSync(path)[0] === 0x1f) unlinkSync(path);
+    }
+    await loadImages(store, archive);
+    expect(contents(store)).toMatchObject({ ingest: [], images: 1, rows: 2 });
+    await saveImages(store, ["app:1"], join(place.path, "saved"));
+    using other = temporaryStore();
+    expect(await loadImages(other, join(place.path, "saved"))).toEqual([{ id, names: ["app:1"] }]);
+  }
+});
+
+test("an archive whose blob is not of the layer that is here is refused, wherever that blob is", async () => {
+  using place = new Place();
+  using store = temporaryStore();
+  const files: Files = new Map();
+  addImage(files, { layers: [base], compress: "gzip" });
+  const lie = JSON.parse(new TextDecoder().decode([...files.values()][0])) as { layers: object[] };
+  const wrong = Bun.gzipSync(Buffer.from(top));
+  lie.layers = [{ ...lie.layers[0], digest: sha256(wrong), size: wrong.length }];
+  const manifest = encode(lie);
+  for (const bytes of [manifest, wrong]) files.set(blobName(bytes), bytes);
+  withIndex(files, [{ mediaType: OCI_MANIFEST, digest: sha256(manifest), size: manifest.length, ...named("evil:1") }]);
+  const archive = place.file("evil", tarFiles(files));
+  for (const layers of [[base], [top]]) {
+    await loadImages(store, place.file("good", tarFiles(layoutFiles({ layers, compress: "gzip" }, "good:1"))));
+    expect(await loadImages(store, archive).catch((error: BoxError) => error.code)).toBe("layer-corrupt");
+    expect(findImage(store, "evil:1")).toBeUndefined();
+  }
 });

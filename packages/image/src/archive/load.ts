@@ -8,9 +8,11 @@ import { familiarName, parseReference, repositoryName } from "../document/refere
 import { extractLayer } from "../layer/layer.ts";
 import { detectCompression, readFile } from "../layer/layer-stream.ts";
 import { removeTree } from "../storage/remove.ts";
-import { blobPath, hasBlob, type Ingest, keepBlob, writeBlob } from "../store/blobs.ts";
+import { blobPath, type FetchedBlob, hasBlob, writeBlob } from "../store/blobs.ts";
 import { commitLayers, makeLayerDirectory, missingLayers, type PreparedLayer } from "../store/commit.ts";
 import { collectGarbage, lockForWriting } from "../store/garbage.ts";
+import { isKnownLayer } from "../store/known-layer.ts";
+import { missingBlobs } from "../store/missing-blobs.ts";
 import { type ImageRows, type NewImage, recordImages } from "../store/record.ts";
 import { type ImageStore, ingestDirectory } from "../store/store.ts";
 import { inParallel } from "../transfer/parallel.ts";
@@ -122,11 +124,13 @@ async function bringIn(context: Context, image: ArchivedImage): Promise<ImageRow
   }
   const { diffIds } = image.document;
   const missing = new Set(missingLayers(store, diffIds));
-  const work = new Map<Digest, Layer>();
+  const work = new Map<string, Layer>();
   for (const layer of image.layers) {
-    if (!missing.has(layer.diffId) && hasBlob(store, layer.descriptor.digest)) {
-      report(options, layer, "exists", layer.descriptor.size);
-    } else work.set(layer.diffId, layer);
+    const { descriptor, diffId } = layer;
+    const isStored = !missing.has(diffId) && hasBlob(store, descriptor.digest);
+    if (isStored && (await isKnownLayer(store, descriptor.digest, diffId))) {
+      report(options, layer, "exists", descriptor.size);
+    } else work.set(`${diffId} ${descriptor.digest}`, layer);
   }
   const prepared: Prepared[] = [];
   try {
@@ -139,14 +143,11 @@ async function bringIn(context: Context, image: ArchivedImage): Promise<ImageRow
       store,
       prepared.flatMap(({ layer }) => layer ?? []),
       diffIds,
+      prepared.map(({ blob }) => blob),
     );
-    // Their trees were here: only the bytes were missing.
-    for (const { layer, download } of prepared) {
-      if (layer === undefined) keepBlob(store, download);
-    }
   } finally {
-    for (const { layer, download } of prepared) {
-      download.ingest.fd.close();
+    for (const { layer, blob } of prepared) {
+      blob.ingest.fd.close();
       if (layer !== undefined) await removeTree(layer.directory);
     }
   }
@@ -154,7 +155,8 @@ async function bringIn(context: Context, image: ArchivedImage): Promise<ImageRow
 }
 
 /**
- * The manifest of an image that is here already and stays as it is: the archive has the same one, or none of its own.
+ * The manifest of an image that is here already and stays as it is: the archive has the same one, or none of its own,
+ * and nothing of it is missing.
  */
 function knownManifest(
   store: ImageStore,
@@ -164,16 +166,18 @@ function knownManifest(
     .query<{ manifest: Digest }, [string]>("SELECT manifest FROM image WHERE id = ?1")
     .get(config.digest)?.manifest;
   if (known === undefined || (hasManifest && known !== manifest.digest)) return undefined;
-  return missingLayers(store, document.diffIds).length === 0 ? known : undefined;
+  const isWhole =
+    missingLayers(store, document.diffIds).length === 0 && missingBlobs(store, config.digest).length === 0;
+  return isWhole ? known : undefined;
 }
 
 interface Prepared {
   /** Absent when the layer's tree is here already. */
   readonly layer: PreparedLayer | undefined;
-  readonly download: { readonly digest: Digest; readonly ingest: Ingest };
+  readonly blob: FetchedBlob;
 }
 
-/** Verifies a layer's bytes, puts them into a file that can become a blob, and unpacks them. */
+/** Verifies a layer's bytes, puts them into a file that can become a blob, and unpacks them unless its tree is here. */
 async function prepare({ store, scratch, options }: Context, work: Layer, isMissing: boolean): Promise<Prepared> {
   const { descriptor, diffId, file } = work;
   const { digest } = descriptor;
@@ -187,26 +191,18 @@ async function prepare({ store, scratch, options }: Context, work: Layer, isMiss
   const source = own === undefined ? copied(file, fd.raw) : readFile(own);
   const directory = isMissing ? makeLayerDirectory(store) : undefined;
   try {
-    let layer: PreparedLayer | undefined;
-    if (directory === undefined) await verify(source, digest, signal);
-    else {
-      const onProgress = (current: number) => report(options, work, "extracting", current);
-      const { mediaType } = descriptor;
-      const result = await extractLayer({
-        blob: source,
-        mediaType,
-        directory,
-        digest,
-        diffId,
-        onProgress,
-        ...(signal && { signal }),
-      });
-      layer = { diffId, directory, bytes: result.bytes, isRootOpaque: result.isRootOpaque };
-    }
+    const { bytes, isRootOpaque } = await extractLayer({
+      blob: source,
+      mediaType: descriptor.mediaType,
+      directory,
+      digest,
+      diffId,
+      onProgress: (current) => report(options, work, "extracting", current),
+      signal,
+    });
     report(options, work, "done", descriptor.size);
-    const ingest = { path, fd: new Fd(fd.take()) };
-    const download = { digest, ingest };
-    return { layer: layer && { ...layer, download }, download };
+    const layer = directory === undefined ? undefined : { diffId, directory, bytes, isRootOpaque };
+    return { layer, blob: { digest, ingest: { path, fd: new Fd(fd.take()) } } };
   } catch (error) {
     if (directory !== undefined) await removeTree(directory);
     throw error;
@@ -226,16 +222,6 @@ async function* copied(file: ArchiveFile, to: number): AsyncGenerator<Uint8Array
     writeAll(to, chunk);
     yield chunk;
   }
-}
-
-async function verify(source: AsyncIterable<Uint8Array>, digest: Digest, signal?: AbortSignal): Promise<void> {
-  const hash = new Bun.CryptoHasher("sha256");
-  for await (const chunk of source) {
-    signal?.throwIfAborted();
-    hash.update(chunk);
-  }
-  const actual = `sha256:${hash.digest("hex")}`;
-  if (actual !== digest) throw corrupt(digest, `its bytes have the digest ${actual}`);
 }
 
 function corrupt(digest: Digest, why: string): BoxError {

@@ -15,7 +15,7 @@ import { type ImageDetails, imageDetails, incomplete, readDocument } from "../do
 import { type Digest, digestHex, quote } from "../document/digest.ts";
 import { type Descriptor, manifestType, OCI_INDEX, parseConfig, parseManifest } from "../document/manifest.ts";
 import { familiarName, formatReference, parseReference, repositoryName } from "../document/reference.ts";
-import { openLayerBytes } from "../layer/layer-bytes.ts";
+import { hasLayerBytes, layerMissing, openLayerBytes } from "../layer/layer-bytes.ts";
 import { findImage, getImage } from "../store/find.ts";
 import { lockForWriting } from "../store/garbage.ts";
 import type { ImageStore } from "../store/store.ts";
@@ -142,6 +142,8 @@ async function listItems(store: ImageStore, chosen: readonly Chosen[], format: S
     add(documents, { path: blobName(id), size: configBytes.length, bytes: configBytes });
     manifest.layers.forEach((layer, at) => {
       const bytes = { layer, diffId: diffIds[at] as Digest, imageId: id };
+      // Now, or half an archive would have been written when it is missed.
+      if (!hasLayerBytes(store, layer, bytes.diffId)) throw layerMissing(id, layer);
       add(layers, { path: blobName(layer.digest), size: layer.size, bytes });
     });
     const sorted = [...names].sort();

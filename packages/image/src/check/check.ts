@@ -1,10 +1,13 @@
-import { readdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import type { Digest } from "../document/digest.ts";
 import { familiarName } from "../document/reference.ts";
-import { blobPath } from "../store/blobs.ts";
+import { blobPath, hasBlob } from "../store/blobs.ts";
 import { collectLocked, lockAlone } from "../store/garbage.ts";
 import { imagesChanged } from "../store/marker.ts";
+import { missingBlobs } from "../store/missing-blobs.ts";
 import { blobsDirectory, type ImageStore, layersDirectory } from "../store/store.ts";
+import { hasTree } from "../store/trees.ts";
 import { type CheckedImage, checkDocuments } from "./documents.ts";
 import { checkTrees } from "./trees.ts";
 
@@ -23,7 +26,7 @@ export interface Problem {
 }
 
 export interface CheckOptions {
-  /** Mends what can be mended, and removes what cannot unless a container needs it. */
+  /** Mends what can be mended, and removes images that have lost files unless a container needs them. */
   readonly repair?: boolean | undefined;
   /** Looks whether everything is there, but reads no contents. */
   readonly quick?: boolean | undefined;
@@ -42,16 +45,23 @@ export interface CheckOptions {
  * A blob is hashed. A tree is compared, file by file, with what its blob is extracted to once more; where the blob is
  * not kept, since the tree makes it again at any time, that is made and hashed. Waits until nobody writes images, and
  * keeps others from it.
+ *
+ * An image whose trees are there is never removed, whatever else of it is missing: a pull brings that.
  */
 export async function checkImages(store: ImageStore, options: CheckOptions = {}): Promise<Problem[]> {
   using _alone = await lockAlone(store, options.signal);
   const problems: Problem[] = [...checkDatabase(store)];
   const images: CheckedImage[] = [];
   for (const image of imageRows(store)) images.push(await checkDocuments(store, image, problems));
-  const broken = await checkTrees({ store, options, problems }, images);
+  const { lost, incomplete } = await checkTrees({ store, options, problems }, images);
   for (const image of images) {
-    const why = image.problem ?? broken.get(image.id);
-    if (why !== undefined) problems.push(giveUp(store, image, why, options));
+    const gone = lost.get(image.id);
+    const lacking = image.problem ?? incomplete.get(image.id);
+    if (gone === undefined && lacking !== undefined && hasAllTrees(store, image)) {
+      problems.push(leaveForPull(store, image, lacking, options));
+    } else if (gone !== undefined || lacking !== undefined) {
+      problems.push(giveUp(store, image, gone ?? lacking ?? "", options));
+    }
   }
   for (const name of leftovers(store)) {
     const action = options.repair ? "removed" : "the next command that writes images removes it, or --repair";
@@ -104,6 +114,41 @@ function checkDatabase({ database }: ImageStore): Problem[] {
     action: "restore it from a backup, or begin anew in another --root",
     isRepaired: false,
   }));
+}
+
+/** Whether everything is there that containers of the image stand on. */
+function hasAllTrees(store: ImageStore, { id, trees }: CheckedImage): boolean {
+  const needed = store.database
+    .query<{ layer: string }, [string]>("SELECT layer FROM image_layer WHERE image = ?1")
+    .all(id)
+    .map(({ layer }) => layer);
+  return [...trees, ...needed].every((tree) => hasTree(store, tree) && existsSync(join(layersDirectory(store), tree)));
+}
+
+/** An image that runs, but cannot be saved or pushed: `repair` takes away what keeps a pull from mending it. */
+function leaveForPull(store: ImageStore, image: CheckedImage, problem: string, options: CheckOptions): Problem {
+  const { id, corrupt } = image;
+  const isInTheWay = corrupt.some((digest) => hasBlob(store, digest));
+  if (options.repair) for (const digest of corrupt) rmSync(blobPath(store, digest), { force: true });
+  const first = isInTheWay && !options.repair ? "--repair throws away what is damaged; then " : "";
+  const why = `${problem}; it can be run, but neither saved nor pushed`;
+  const action = `${first}${howAgain(store, image)}`;
+  return { kind: "image", id, problem: why, isDamage: true, action, isRepaired: false };
+}
+
+/** Where what is missing of an image can be had. */
+function howAgain(store: ImageStore, { id, kind, names, corrupt }: CheckedImage): string {
+  if (kind === "pulled" && names.length > 0) return `pull it again: ${names.join(", ")}`;
+  // What was made here has its lower layers from another image.
+  const query = store.database.query<{ name: string }, [string]>(
+    `SELECT n.name FROM image_name n JOIN image i ON i.id = n.image JOIN image_blob b ON b.image = i.id
+     WHERE i.kind = 'pulled' AND b.digest = ?1 ORDER BY n.name`,
+  );
+  const found = [...missingBlobs(store, id), ...corrupt].flatMap((digest) => query.all(digest));
+  const below = [...new Set(found.map(({ name }) => familiarName(name)))];
+  if (below.length > 0) return `pull what it was made of again: ${below.join(", ")}`;
+  if (names.length === 0) return "make it again";
+  return `pull it again if a registry has it, or make it again: ${names.join(", ")}`;
 }
 
 /** An image that cannot be made whole: removed by `repair`, so that it can be pulled again. */

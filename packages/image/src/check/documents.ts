@@ -10,6 +10,8 @@ export interface CheckedImage {
   readonly id: Digest;
   readonly kind: "pulled" | "local";
   readonly names: readonly string[];
+  /** What its containers' roots are made of. */
+  readonly trees: readonly string[];
   /** From bottom to top; empty when the documents cannot be read. */
   readonly layers: readonly { readonly descriptor: Descriptor; readonly diffId: Digest }[];
   /** Why the image as a whole is lost, if it is. */
@@ -22,12 +24,15 @@ interface Row {
   readonly id: Digest;
   readonly kind: "pulled" | "local";
   readonly manifest: Digest;
+  /** Names of trees, with spaces between. */
+  readonly layers: string;
   readonly names: readonly string[];
 }
 
 /** Reads an image's manifest, config and index again, and says what is wrong with them. */
 export async function checkDocuments(store: ImageStore, row: Row, problems: Problem[]): Promise<CheckedImage> {
   const { id, kind, names } = row;
+  const trees = row.layers === "" ? [] : row.layers.split(" ");
   const corrupt: Digest[] = [];
   try {
     const manifest = parseManifest(await readOr(store, row.manifest, corrupt), "");
@@ -40,11 +45,11 @@ export async function checkDocuments(store: ImageStore, row: Row, problems: Prob
       .query<{ digest: Digest }, [string]>("SELECT digest FROM image_blob WHERE image = ?1")
       .all(id);
     for (const { digest } of blobs) if (!others.has(digest)) await readOr(store, digest, corrupt);
-    return { id, kind, names, layers, corrupt };
+    return { id, kind, names, trees, layers, corrupt };
   } catch (error) {
     if (!(error instanceof BoxError)) throw error;
     for (const digest of corrupt) problems.push(blobProblem(store, digest));
-    return { id, kind, names, layers: [], corrupt, problem: `it cannot be read: ${error.message}` };
+    return { id, kind, names, trees, layers: [], corrupt, problem: `it cannot be read: ${error.message}` };
   }
 }
 

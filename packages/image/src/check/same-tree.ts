@@ -128,14 +128,15 @@ function differingField(one: Stat, other: Stat): string | undefined {
   if (type === S.DIR) return undefined;
   if (one.size !== other.size) return "size";
   const isWhiteout = type === S.CHR && one.rdevMajor === 0 && one.rdevMinor === 0;
-  if (!isWhiteout && timeOf(one) !== timeOf(other)) return "time";
+  if (!isWhiteout && !isSameTime(one, other)) return "time";
   if (one.links !== other.links) return "number of links";
   if (one.rdevMajor !== other.rdevMajor || one.rdevMinor !== other.rdevMinor) return "device number";
   return undefined;
 }
 
-function timeOf({ mtime, mtimeNs }: Stat): string {
-  return `${mtime}.${mtimeNs}`;
+/** A tree that was made here has its files' times; the layer that was made of it, and came back, has whole seconds. */
+function isSameTime(stored: Stat, wanted: Stat): boolean {
+  return stored.mtime === wanted.mtime && (wanted.mtimeNs === 0 || stored.mtimeNs === wanted.mtimeNs);
 }
 
 function sameXattrs(fd: number, otherFd: number, name: Uint8Array): boolean {

@@ -46,7 +46,7 @@ export async function readDocument(store: ImageStore, id: string, digest: Digest
 
 export function incomplete(id: string, why: string, cause?: unknown): BoxError {
   return new BoxError("image-incomplete", `Cannot read image ${quote(id)}: its ${why}`, {
-    hint: "Remove the image and pull or load it again",
+    hint: "Pull or load it again",
     cause,
   });
 }

@@ -8,8 +8,8 @@ import { decompress, readFile } from "./layer-stream.ts";
 export interface UnpackOptions {
   /** Checked for being a layer that can be read. How it is compressed is seen from its first bytes, as Docker does. */
   readonly mediaType?: string | undefined;
-  /** Exists and is empty. */
-  readonly directory: string;
+  /** Exists and is empty. Without one nothing is made, and only the digests are verified. */
+  readonly directory?: string | undefined;
   /** What the layer's bytes, as the registry has them, must hash to, as `sha256:…` or `sha512:…`. */
   readonly digest?: string | undefined;
   /** What the tar stream inside must hash to. */
@@ -77,8 +77,8 @@ export class LayerUnpacker implements Disposable {
   readonly #limits: LayerLimits;
   readonly #outer: Hash | undefined;
   readonly #inner: Hash;
-  readonly #extractor: Extractor;
-  readonly #reader: TarReader;
+  readonly #extractor: Extractor | undefined;
+  readonly #reader: TarReader | undefined;
   #compressed = 0;
   #bytes = 0;
 
@@ -89,6 +89,7 @@ export class LayerUnpacker implements Disposable {
     this.#limits = { ...LAYER_LIMITS, ...limits };
     this.#outer = digest === undefined ? undefined : startHash(digest);
     this.#inner = startHash(diffId ?? "sha256");
+    if (directory === undefined) return;
     this.#extractor = new Extractor({ directory, limits: this.#limits, open });
     this.#reader = new TarReader(this.#extractor);
   }
@@ -111,21 +112,21 @@ export class LayerUnpacker implements Disposable {
       );
     }
     this.#inner.hasher.update(chunk);
-    this.#reader.push(chunk);
+    this.#reader?.push(chunk);
   }
 
   finish(): LayerResult {
     // With a digest to go by, a missing end marker is a habit of the writer; without one it may be a cut stream.
-    this.#reader.finish(this.#digest === undefined && this.#diffId === undefined ? "required" : "optional");
+    this.#reader?.finish(this.#digest === undefined && this.#diffId === undefined ? "required" : "optional");
     if (this.#outer !== undefined) verify(this.#outer, this.#digest, "layer's digest");
     const diffId = verify(this.#inner, this.#diffId, "layer's content");
-    this.#extractor.finish();
-    const { entries, isRootOpaque } = this.#extractor;
+    this.#extractor?.finish();
+    const { entries = 0, isRootOpaque = false } = this.#extractor ?? {};
     return { diffId, bytes: this.#bytes, entries, isRootOpaque };
   }
 
   [Symbol.dispose](): void {
-    this.#extractor[Symbol.dispose]();
+    this.#extractor?.[Symbol.dispose]();
   }
 }
 

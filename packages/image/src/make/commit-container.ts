@@ -5,6 +5,7 @@ import type { Digest } from "../document/digest.ts";
 import { type Descriptor, LAYERS_MAX, OCI_LAYER } from "../document/manifest.ts";
 import { extractLayer } from "../layer/layer.ts";
 import { removeTree } from "../storage/remove.ts";
+import type { FetchedBlob } from "../store/blobs.ts";
 import { commitLayers, makeLayerDirectory, type PreparedLayer } from "../store/commit.ts";
 import { lockForWriting } from "../store/garbage.ts";
 import { recordImage } from "../store/record.ts";
@@ -83,7 +84,7 @@ export async function commitContainer(
   }
   const target = makeLayerDirectory(store);
   try {
-    const { descriptor, prepared } = await makeLayer(store, files, target, options);
+    const { descriptor, prepared, blobs = [] } = await makeLayer(store, files, target, options);
     onCopied?.();
     const layers = [...base.layers, { descriptor, diffId: prepared.diffId }];
     const created = options.created ?? new Date().toISOString();
@@ -91,7 +92,7 @@ export async function commitContainer(
     const { platform } = base;
     const history = [...base.history, entry];
     const image = writeDocuments(store, { platform, created, author, config, layers, history });
-    await commitLayers(store, [prepared], image.diffIds);
+    await commitLayers(store, [prepared], image.diffIds, blobs);
     recordImage(store, image, named && nameRow(named, image));
     return image.id;
   } finally {
@@ -102,6 +103,7 @@ export async function commitContainer(
 interface MadeLayer {
   readonly descriptor: Descriptor;
   readonly prepared: PreparedLayer;
+  readonly blobs?: readonly FetchedBlob[];
 }
 
 /** Makes the layer's directory as overlay has it, and finds out what its stream is. */
@@ -160,8 +162,7 @@ async function storeChanges(
   }
   const digest: Digest = `sha256:${hash.digest("hex")}`;
   await extractLayer({ blob: path, directory: target, diffId: digest, signal });
-  const made = layerOf(digest, size, target);
-  return { ...made, prepared: { ...made.prepared, download: { digest, ingest: { fd: file, path } } } };
+  return { ...layerOf(digest, size, target), blobs: [{ digest, ingest: { fd: file, path } }] };
 }
 
 function layerOf(digest: Digest, size: number, directory: string): MadeLayer {

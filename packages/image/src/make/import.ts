@@ -12,7 +12,6 @@ import { hostPlatform, parsePlatform } from "../document/platform.ts";
 import { extractLayer } from "../layer/layer.ts";
 import { detectCompression } from "../layer/layer-stream.ts";
 import { removeTree } from "../storage/remove.ts";
-import { keepBlob } from "../store/blobs.ts";
 import { commitLayers, makeLayerDirectory, missingLayers } from "../store/commit.ts";
 import { lockForWriting } from "../store/garbage.ts";
 import { recordImage } from "../store/record.ts";
@@ -83,8 +82,7 @@ export async function importImage(
   const { bytes, isRootOpaque } = result;
   const prepared = { diffId, directory, bytes, isRootOpaque };
   const isMissing = missingLayers(store, [diffId]).length > 0;
-  await commitLayers(store, isMissing ? [{ ...prepared, download }] : [], [diffId]);
-  if (!isMissing) keepBlob(store, download);
+  await commitLayers(store, isMissing ? [prepared] : [], [diffId], [download]);
   recordImage(store, image, name === undefined ? undefined : nameRow(name, image));
   return image.id;
 }

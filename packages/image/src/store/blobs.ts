@@ -17,6 +17,7 @@ import { join } from "node:path";
 import { BoxError, type Fd } from "@bantubox/ffi";
 import { type Digest, digestHex, sha256 } from "../document/digest.ts";
 import type { Descriptor } from "../document/manifest.ts";
+import { readFile as readChunks } from "../layer/layer-stream.ts";
 import { backOffMs, HTTP_DEFAULTS, isPassing, sleep } from "../registry/http.ts";
 import type { RegistryOptions, Repository } from "../registry/registry.ts";
 import { lock, tryLock } from "./lock.ts";
@@ -38,7 +39,7 @@ export async function readBlob(store: ImageStore, digest: Digest): Promise<Uint8
   const bytes = await readFile(blobPath(store, digest));
   if (sha256(bytes) === digest) return bytes;
   throw new BoxError("blob-corrupt", `Cannot use blob ${digest}: its bytes have changed on disk`, {
-    hint: "Remove the image that it belongs to and pull it again",
+    hint: 'Throw it away with "bb system check --repair", and pull its image again',
   });
 }
 
@@ -87,17 +88,22 @@ export async function waitIngest(store: ImageStore, digest: Digest, signal?: Abo
   return { fd: await lock(path, "exclusive", { signal }), path };
 }
 
-/** Makes the complete file a blob. The caller has synchronised its bytes. */
-export function commitIngest(store: ImageStore, digest: Digest, { path }: Ingest): void {
-  renameSync(path, blobPath(store, digest));
+/** A blob that is complete and verified but does not exist yet. */
+export interface FetchedBlob {
+  readonly digest: Digest;
+  readonly ingest: Ingest;
 }
 
-/** As `commitIngest`, unless the blob is there. */
-export function keepBlob(
-  store: ImageStore,
-  { digest, ingest }: { readonly digest: Digest; readonly ingest: Pick<Ingest, "path" | "fd"> },
-): void {
-  if (!hasBlob(store, digest)) commitIngest(store, digest, ingest);
+/** Makes the complete file a blob, unless that is there. The caller has synchronised its bytes. */
+export function keepBlob(store: ImageStore, { digest, ingest }: FetchedBlob): void {
+  if (!hasBlob(store, digest)) renameSync(ingest.path, blobPath(store, digest));
+}
+
+/** Whether a blob's bytes are what its name says. */
+export async function isIntact(store: ImageStore, digest: Digest): Promise<boolean> {
+  const hash = new Bun.CryptoHasher("sha256");
+  for await (const chunk of readChunks(blobPath(store, digest))) hash.update(chunk);
+  return `sha256:${hash.digest("hex")}` === digest;
 }
 
 /** Forgets what has been downloaded so far. */

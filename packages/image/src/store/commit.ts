@@ -5,7 +5,7 @@ import { type Digest, digestHex } from "../document/digest.ts";
 import { driverOf } from "../storage/drivers.ts";
 import { mergeChain, type PlacedTree } from "../storage/merge.ts";
 import { removeTree } from "../storage/remove.ts";
-import { commitIngest, hasBlob, type Ingest } from "./blobs.ts";
+import { type FetchedBlob, keepBlob } from "./blobs.ts";
 import { blobsDirectory, type ImageStore, layersDirectory } from "./store.ts";
 import type { StoredLayer } from "./trees.ts";
 
@@ -15,8 +15,6 @@ export { missingLayers } from "../storage/missing.ts";
 export interface PreparedLayer extends StoredLayer {
   /** Below `layersDirectory`, under a temporary name: what the layer adds, as overlay has it. */
   readonly directory: string;
-  /** Its blob's download, when there was one. */
-  readonly download?: { readonly digest: Digest; readonly ingest: Ingest } | undefined;
 }
 
 /** An empty directory for a layer to be made in. Whatever goes wrong, `sweep` knows it by its name. */
@@ -34,17 +32,19 @@ function temporaryTree(store: ImageStore): string {
 }
 
 /**
- * Makes layers and downloads exist, in the one order that no power cut can break: everything on disk by
+ * Makes layers and blobs exist, in the one order that no power cut can break: everything on disk by
  * one `syncfs`, then the names, then the rows. Files written before, such as manifests, are covered, too.
  *
  * @param diffIds Of all layers of the image, from bottom to top.
- * @returns Those that cannot be placed yet, because a layer of the image is missing: they are to be given again, with
- *   it. Only where trees are whole; their downloads exist from now on all the same.
+ * @param blobs What was downloaded: of these layers, and of others whose trees are here.
+ * @returns Layers that cannot be placed yet, because one of the image is missing: they are to be given again, with
+ *   it. Only where trees are whole.
  */
 export async function commitLayers<T extends PreparedLayer>(
   store: ImageStore,
   layers: readonly T[],
   diffIds: readonly Digest[],
+  blobs: readonly FetchedBlob[] = [],
 ): Promise<T[]> {
   const driver = driverOf(store);
   const merged =
@@ -56,10 +56,7 @@ export async function commitLayers<T extends PreparedLayer>(
   for (const { tree, directory } of merged ?? []) {
     if (!renameUnlessThere(directory, join(parent, tree)) && driver.whole !== undefined) await removeTree(directory);
   }
-  for (const { download } of layers) {
-    if (download !== undefined && !hasBlob(store, download.digest))
-      commitIngest(store, download.digest, download.ingest);
-  }
+  for (const blob of blobs) keepBlob(store, blob);
   withDirectory(parent, fsyncSync);
   withDirectory(blobsDirectory(store), fsyncSync);
   const insert = store.database.query("INSERT OR IGNORE INTO layer (id, bytes, opaque) VALUES (?1, ?2, ?3)");

@@ -1,5 +1,6 @@
 import { BoxError } from "@bantubox/ffi";
 import type { Digest } from "../document/digest.ts";
+import { markGarbage } from "./garbage.ts";
 import { imagesChanged } from "./marker.ts";
 import type { ImageStore, RunConfig } from "./store.ts";
 import { treesOf } from "./trees.ts";
@@ -76,7 +77,7 @@ function insertImage(store: ImageStore, image: NewImage): void {
   database
     .query(
       `INSERT INTO image (id, kind, manifest, platform, created, bytes, config, layers) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-       ON CONFLICT (id) DO UPDATE SET manifest = ?3, config = ?7, layers = ?8`,
+       ON CONFLICT (id) DO UPDATE SET kind = ?2, manifest = ?3, config = ?7, layers = ?8`,
     )
     .run(
       image.id,
@@ -88,7 +89,11 @@ function insertImage(store: ImageStore, image: NewImage): void {
       JSON.stringify(image.config),
       (trees.root ?? trees.needed.slice(bottom)).join(" "),
     );
-  database.query("DELETE FROM image_blob WHERE image = ?1").run(image.id);
+  const before = database
+    .query<{ digest: Digest }, [string]>("DELETE FROM image_blob WHERE image = ?1 RETURNING digest")
+    .all(image.id);
+  // What another manifest of the same config had, with its layers compressed otherwise.
+  if (before.some(({ digest }) => !image.blobs.includes(digest))) markGarbage(store);
   for (const layer of trees.needed) {
     database.query("INSERT OR IGNORE INTO image_layer (image, layer) VALUES (?1, ?2)").run(image.id, layer);
   }

@@ -12,8 +12,10 @@ import {
   blobPath,
   download,
   dropIngest,
+  type FetchedBlob,
   hasBlob,
   type Ingest,
+  isIntact,
   tryIngest,
   waitIngest,
   writeBlob,
@@ -21,6 +23,8 @@ import {
 import { commitLayers, makeLayerDirectory, missingLayers, type PreparedLayer } from "../store/commit.ts";
 import { getImage } from "../store/find.ts";
 import { lockForWriting } from "../store/garbage.ts";
+import { isKnownLayer } from "../store/known-layer.ts";
+import { missingBlobs } from "../store/missing-blobs.ts";
 import { recordImage } from "../store/record.ts";
 import type { Image, ImageStore } from "../store/store.ts";
 import { inParallel } from "./parallel.ts";
@@ -60,6 +64,9 @@ export interface PullResult {
 /**
  * Brings an image from its registry: layers in parallel, each unpacked while it downloads, all verified.
  *
+ * Afterwards all that its manifest names is here, so that it can be saved and pushed: where only the blob of a layer is
+ * missing, whose files another image has brought, that is fetched alone. An image that lacks such is not up to date.
+ *
  * A pull that is killed leaves nothing that counts; the next one goes on with its downloads. Any number
  * of them may run at once: each layer is fetched by one, and the others wait for it.
  *
@@ -77,8 +84,10 @@ export async function pullImage(
   const name = formatReference(reference);
   const wanted = options.platform === undefined ? hostPlatform() : parsePlatform(options.platform);
   const requested = formatPlatform(wanted);
-  const known = findKnown(store, name, requested);
-  if (known !== undefined && options.policy === "missing") return upToDate(store, name, known);
+  const named = findNamed(store, name, requested);
+  // Whoever only wants to run it needs no blobs.
+  if (named !== undefined && options.policy === "missing") return upToDate(store, name, named.digest);
+  const known = named !== undefined && missingBlobs(store, named.image).length === 0 ? named.digest : undefined;
   const pinned = reference.digest === undefined ? undefined : parseDigest(reference.digest);
   if (known !== undefined && pinned === known) return upToDate(store, name, known);
 
@@ -120,11 +129,18 @@ export async function pullImage(
   return { image: getImage(store, name), name, digest, status: "downloaded" };
 }
 
-/** The digest that a name had when it was last pulled for this platform. */
-function findKnown({ database }: ImageStore, name: string, requested: string): string | undefined {
-  return database
-    .query<{ digest: string }, [string, string]>("SELECT digest FROM image_name WHERE name = ?1 AND requested = ?2")
-    .get(name, requested)?.digest;
+interface Named {
+  readonly image: string;
+  /** What the registry answered when the name was last pulled. */
+  readonly digest: string;
+}
+
+/** What a name stands for, if it was pulled for this platform. */
+function findNamed({ database }: ImageStore, name: string, requested: string): Named | undefined {
+  const query = database.query<Named, [string, string]>(
+    "SELECT image, digest FROM image_name WHERE name = ?1 AND requested = ?2",
+  );
+  return query.get(name, requested) ?? undefined;
 }
 
 function upToDate(store: ImageStore, name: string, digest: string): PullResult {
@@ -155,7 +171,7 @@ interface Work {
 }
 
 /**
- * Makes all layers exist. What no other process is at is done here and committed at once; only then is
+ * Makes all layers and their blobs exist. What no other process is at is done here and committed at once; only then is
  * waited for the others, with nothing held: so two pulls never wait for each other.
  *
  * @returns Whether anything was committed.
@@ -166,9 +182,11 @@ async function fetchLayers(context: Context, layers: readonly Work[]): Promise<b
   const wanted = missingLayers(store, diffIds);
   const missing: Work[] = [];
   for (const work of layers) {
-    if (missing.some(({ diffId }) => diffId === work.diffId)) continue;
-    if (wanted.includes(work.diffId)) missing.push(work);
-    else report(options, work, "exists", work.descriptor.size);
+    // Another layer of the same files may be another blob.
+    if (missing.some((other) => isSame(other, work))) continue;
+    if (!wanted.includes(work.diffId) && (await isHere(store, work)))
+      report(options, work, "exists", work.descriptor.size);
+    else missing.push(work);
   }
   // The largest first: nothing is worse than to begin it last, with all other threads done.
   missing.sort((a, b) => b.descriptor.size - a.descriptor.size);
@@ -204,7 +222,21 @@ async function fetchLayers(context: Context, layers: readonly Work[]): Promise<b
   return isCommitted;
 }
 
-type Prepared = PreparedLayer & Disposable;
+/** Whether a layer's blob is here, and is that layer's. */
+async function isHere(store: ImageStore, { descriptor, diffId }: Work): Promise<boolean> {
+  return hasBlob(store, descriptor.digest) && (await isKnownLayer(store, descriptor.digest, diffId));
+}
+
+function isSame(a: Work, b: Work): boolean {
+  return a.diffId === b.diffId && a.descriptor.digest === b.descriptor.digest;
+}
+
+interface Prepared extends Disposable {
+  /** Absent where its tree is here. */
+  readonly layer: PreparedLayer | undefined;
+  /** Absent where that is here. */
+  readonly blob: FetchedBlob | undefined;
+}
 
 /** @returns Layers that wait for one below them; all others are disposed of. */
 async function commit(
@@ -212,13 +244,16 @@ async function commit(
   prepared: readonly (Prepared | undefined)[],
   diffIds: readonly Digest[],
 ): Promise<Prepared[]> {
-  const layers = prepared.filter((layer) => layer !== undefined);
-  if (layers.length === 0) return [];
+  const given = prepared.filter((each) => each !== undefined);
+  if (given.length === 0) return [];
   let waiting: Prepared[] = [];
   try {
-    waiting = await commitLayers(store, layers, diffIds);
+    const layers = given.flatMap(({ layer }) => layer ?? []);
+    const blobs = given.flatMap(({ blob }) => blob ?? []);
+    const unplaced = await commitLayers(store, layers, diffIds, blobs);
+    waiting = given.filter(({ layer }) => layer !== undefined && unplaced.includes(layer));
   } finally {
-    dispose(layers.filter((layer) => !waiting.includes(layer)));
+    dispose(given.filter((each) => !waiting.includes(each)));
   }
   return waiting;
 }
@@ -227,7 +262,7 @@ function dispose(layers: readonly Prepared[]): void {
   for (const layer of layers) layer[Symbol.dispose]();
 }
 
-/** Downloads and unpacks one layer, or finds that it was done meanwhile. Owns `ingest`. */
+/** Downloads and unpacks what is missing of one layer, or finds that it was done meanwhile. Owns `ingest`. */
 async function prepare(
   { store, repository, options, threads }: Context,
   work: Work,
@@ -238,12 +273,13 @@ async function prepare(
   const { digest, size } = descriptor;
   const { signal } = options;
   // Another process, or an equal layer of other compression, may just have finished it.
-  if (!missingLayers(store, diffIds).includes(diffId)) {
+  const wantsTree = missingLayers(store, diffIds).includes(diffId);
+  if (!wantsTree && (await isHere(store, work))) {
     dropIngest(ingest);
     report(options, work, "done", size);
     return undefined;
   }
-  let directory = makeLayerDirectory(store);
+  let directory = wantsTree ? makeLayerDirectory(store) : undefined;
   try {
     for (;;) {
       const stored = hasBlob(store, digest);
@@ -274,32 +310,33 @@ async function prepare(
             });
         report(options, work, "done", size);
         if (stored) dropIngest(ingest);
+        const { bytes, isRootOpaque } = result;
+        const made = directory;
         return {
-          diffId,
-          bytes: result.bytes,
-          isRootOpaque: result.isRootOpaque,
-          directory,
-          download: stored ? undefined : { digest, ingest },
+          layer: made === undefined ? undefined : { diffId, bytes, isRootOpaque, directory: made },
+          blob: stored ? undefined : { digest, ingest },
           [Symbol.dispose]() {
             ingest.fd.close();
-            removeTreeSync(directory);
+            if (made !== undefined) removeTreeSync(made);
           },
         };
       } catch (error) {
         signal?.throwIfAborted();
         if (isFromRegistry(error)) throw error;
-        // Other images may need the blob: only wrong bytes are a reason to throw it away, a full disk is none.
-        if (stored && !isVerdict(error)) throw error;
+        // Other images may need the blob: only wrong bytes are a reason to throw it away. A full disk is none, nor is
+        // what this image says of it.
+        if (stored && (!isVerdict(error) || (await isIntact(store, digest)))) throw error;
         // What is here is worth nothing: were it kept, every later pull would stumble over it again.
         ftruncateSync(ingest.fd.raw, 0);
         if (stored) rmSync(blobPath(store, digest), { force: true });
         if (!resumed) throw error;
+        if (directory === undefined) continue;
         await removeTree(directory);
         directory = makeLayerDirectory(store);
       }
     }
   } catch (error) {
-    await removeTree(directory);
+    if (directory !== undefined) await removeTree(directory);
     if (fstatSync(ingest.fd.raw).size === 0) dropIngest(ingest);
     else ingest.fd.close();
     throw error;

@@ -11,7 +11,7 @@ export default defineCommand({
   summary: "Look whether everything that is stored is there and as it should be",
   operands: { usage: "", min: 0, max: 0 },
   flags: {
-    repair: { type: "boolean", short: "r", description: "Extract broken layers again; remove what cannot be mended" },
+    repair: { type: "boolean", short: "r", description: "Extract broken layers again; remove what has lost its files" },
     quick: { type: "boolean", description: "Only look whether it is there, not what is in it" },
     format: { type: "string", value: "FORMAT", description: 'Print as "json", or by a template' },
     "no-trunc": { type: "boolean", description: "Print IDs in full" },
