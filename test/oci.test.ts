@@ -409,6 +409,76 @@ describe("hooks", () => {
     },
   );
 
+  test("startContainer's that fails is said by start, with what it printed and nobody else sees", async () => {
+    await using runtime = newRuntime();
+    const bundle = await runtime.bundle(["sleep", "1000"], (config) => {
+      config.hooks = {
+        createRuntime: [{ path: "/bin/echo", args: ["echo", "of the host"] }],
+        startContainer: [{ path: "/bin/sh", args: ["sh", "-c", "echo because; echo of it >&2; exit 4"] }],
+      };
+    });
+    const id = runtime.id();
+    const said = /error running hook: startContainer hook(?: #0)?: exit status 4, it printed: because\\nof it"$/m;
+    const created = await runtime.oci(["create", "-b", bundle, id]);
+    expect(created).toMatchObject({ code: 0, stdout: "", stderr: "" });
+    const start = await runtime.oci(["start", id]);
+    expect(start.code).toBe(1);
+    expect(start.stderr).toMatch(said);
+    expect(readFileSync(join(runtime.directory, "out.1"), "utf8")).toBe("");
+    await stopped(runtime, id);
+    await runtime.ok(["delete", id]);
+    const run = await runtime.oci(["run", "-b", bundle, id]);
+    expect(run).toMatchObject({ code: 1, stdout: "" });
+    expect(run.stderr).toMatch(said);
+  });
+
+  test("of the container's process have its environment, not the runtime's, and the mask of files that runc's have", async () => {
+    await using runtime = newRuntime();
+    const shared = sharedDirectory(runtime);
+    const hook = (directory: string, kind: string) => ({
+      path: "/bin/sh",
+      args: ["sh", "-c", `umask; env >${directory}/${kind}; grep -o '"pid":[0-9][0-9]*' >>${directory}/${kind}`],
+    });
+    const bundle = await runtime.bundle(["true"], (config) => {
+      config.mounts.push(shared.mount);
+      config.process.env.push("OWN=its");
+      config.hooks = {
+        createContainer: [hook(shared.path, "createContainer")],
+        startContainer: [hook("/tmp", "startContainer")],
+      };
+    });
+    await runtime.ok(["run", "-b", bundle, runtime.id()], { env: { SECRET: "the host's" } });
+    for (const kind of ["createContainer", "startContainer"]) {
+      const file = join(shared.path, kind);
+      const text = readFileSync(file, "utf8");
+      expect(text).toMatch(/^OWN=its$/m);
+      expect(text).not.toContain("SECRET");
+      expect(text).toMatch(/^"pid":1$/m);
+      expect(statSync(file).mode & 0o777).toBe(0o644);
+    }
+  });
+
+  test.each(["run", "run --detach"])("poststart's and poststop's of %s are in the bundle", async (verb) => {
+    await using runtime = newRuntime();
+    const file = (kind: string): string => join(runtime.directory, kind);
+    // What it prints must not come back to it as its state.
+    const hook = (kind: string) => ({
+      path: "/bin/sh",
+      args: ["sh", "-c", `echo printed; pwd >${file(kind)}; cat >>${file(kind)}`],
+    });
+    const bundle = await runtime.bundle(["true"], (config) => {
+      config.hooks = { poststart: [hook("poststart")], poststop: [hook("poststop")] };
+    });
+    const id = runtime.id();
+    await runtime.ok([...verb.split(" "), "-b", bundle, id]);
+    if (verb !== "run") await runtime.ok(["delete", "--force", id]);
+    for (const kind of ["poststart", "poststop"]) {
+      const [directory, state = ""] = readFileSync(file(kind), "utf8").split("\n");
+      expect(directory).toBe(bundle);
+      expect(JSON.parse(state)).toMatchObject({ id, bundle });
+    }
+  });
+
   test("poststart's are told the pid of a process that is gone already", async () => {
     await using runtime = newRuntime();
     const file = join(runtime.directory, "state.json");

@@ -12,6 +12,8 @@
 #include <linux/time.h>
 #include <linux/wait.h>
 
+#define PIPE_AT_ONCE 4096 /* PIPE_BUF */
+
 /* struct statfs64, as far as its first field */
 struct file_system {
 	long type;
@@ -31,6 +33,23 @@ static long wait_go(int socket)
 	if (n < 0)
 		return n;
 	return n == sizeof(message) && message.kind == CONTROL_GO ? 0 : -EPIPE;
+}
+
+/* Behind the fifo there is whoever called start, not the parent any more. */
+static void tell_start(const struct session *session, struct control_message message)
+{
+	const struct plan_step *step = &session->plan.steps[message.step];
+	struct {
+		struct control_message message;
+		char printed[PIPE_AT_ONCE - sizeof(struct control_message)];
+	} report;
+	long n = 0;
+
+	message.kind = step->flags >> 2;
+	report.message = message;
+	if (step->nr == BUILTIN_HOOK)
+		n = SYS_4(__NR_pread64, session->plan.header->monitor.output_fd, report.printed, sizeof(report.printed), 0);
+	SYS_3(__NR_write, session->control, &report, sizeof(message) + (n < 0 ? 0 : (size_t)n));
 }
 
 /*
@@ -55,10 +74,8 @@ __attribute__((noreturn)) static void child_main(struct session *session, enum p
 	error = interpret(session, section, &message.step);
 	/* A section that neither executes nor exits is a plan that lacks its end. */
 	message.error = (uint32_t)(error ? -error : ENOEXEC);
-	/* Behind the fifo there is whoever called start, not the parent any more. */
-	message.kind = session->is_held ? session->plan.steps[message.step].flags >> 2 : CONTROL_FAILED;
 	if (session->is_held)
-		SYS_3(__NR_write, session->control, &message, sizeof(message));
+		tell_start(session, message);
 	else
 		SYS_6(__NR_sendto, session->control, &message, sizeof(message), MSG_NOSIGNAL, 0, 0);
 	sys_exit(125);
@@ -80,17 +97,20 @@ long clone_process(const struct clone_args *args, int *pidfd)
 	return SYS_5(__NR_clone, args->flags | args->exit_signal, 0, pidfd, 0, 0);
 }
 
-/* Closes every descriptor from `first` on but `kept`, where there is one, and the control socket. */
-static long close_others(const struct session *session, uint64_t first, uint64_t kept)
+/* Closes every descriptor from `first` on but these two, where they are, and the control socket. */
+static long close_others(const struct session *session, uint64_t first, uint32_t one, uint32_t other)
 {
-	uint64_t control = (uint32_t)session->control;
-	uint64_t low = kept < control ? kept : control, high = kept < control ? control : kept;
-	uint64_t from[3] = {first, low + 1, high + 1}, to[3] = {low - 1, high - 1, ~0u};
+	const uint64_t kept[3] = {(uint32_t)session->control, one, other};
 
-	for (int i = 0; i < 3; i++) {
-		uint64_t at = from[i] < first ? first : from[i];
-		long error = at <= to[i] ? SYS_3(__NR_close_range, at, to[i], 0) : 0;
+	for (uint64_t at = first, next; at <= ~0u; at = next + 1) {
+		long error = 0;
 
+		next = 1ull << 32;
+		for (int i = 0; i < 3; i++)
+			if (kept[i] >= at && kept[i] < next)
+				next = kept[i];
+		if (next > at)
+			error = SYS_3(__NR_close_range, at, next - 1, 0);
 		if (error)
 			return error;
 	}
@@ -235,7 +255,7 @@ static long record_start(struct session *session, const uint64_t *a)
 	return write_record((long)a[0], (const char *)(uintptr_t)a[1], text, (size_t)n);
 }
 
-/* (address, width, pid): the spaces before a number mean nothing to JSON. */
+/* (address, width, pid): the spaces behind a number mean nothing to JSON; before it they do to who searches it as text. */
 static long store_pid(char *to, uint64_t width, uint64_t pid)
 {
 	char digits[24];
@@ -243,8 +263,8 @@ static long store_pid(char *to, uint64_t width, uint64_t pid)
 
 	if (n > width)
 		return -ERANGE;
-	memset(to, ' ', width - n);
-	memcpy(to + width - n, digits, n);
+	memcpy(to, digits, n);
+	memset(to + n, ' ', width - n);
 	return 0;
 }
 
@@ -389,7 +409,7 @@ long builtin(struct session *session, const struct plan_step *step, const uint64
 	case BUILTIN_DROP_BOUNDING:
 		return drop_bounding(a[0], a[1]);
 	case BUILTIN_CLOSE_OTHERS:
-		return close_others(session, a[0], (uint32_t)a[1]);
+		return close_others(session, a[0], (uint32_t)a[1], (uint32_t)a[2]);
 	case BUILTIN_MEET:
 		return meet(session);
 	case BUILTIN_HOLD:

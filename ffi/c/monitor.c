@@ -276,6 +276,8 @@ static void leave_caller(struct session *session, int signals, int terminal)
 		from = needed + 1;
 	}
 	session->plan_fd = -1;
+	/* The number may be another file's from now on: hooks print to /dev/null. */
+	session->plan.header->monitor.output_fd = -1;
 	SYS_1(__NR_chdir, "/");
 }
 

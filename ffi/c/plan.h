@@ -76,13 +76,13 @@ enum plan_builtin {
 	BUILTIN_MASK,	     /* (root, path, fd of /dev/null, fd of an empty mount): hides it; absent is fine */
 	BUILTIN_DROP_BOUNDING,/* (low word, high word): drops every capability whose bit is not set */
 	BUILTIN_SEND_CHILD,  /* (pid, pidfd): tells the monitor that this is the process to wait for */
-	BUILTIN_CLOSE_OTHERS,/* (first, fd): closes every descriptor from first on but fd and the way to the monitor */
+	BUILTIN_CLOSE_OTHERS,/* (first, fd, fd): closes every descriptor from first on but those and the way to the monitor */
 	BUILTIN_PASS_FD,     /* (socket, fd, text, length): sends both to a socket of somebody else's */
 	BUILTIN_MEET,	     /* (): child and parent wait here for each other */
 	BUILTIN_HOLD,	     /* (fifo): the child is on its own from here, and waits for one byte */
 	/* (path, argv, envp, stdin text, timeout in ms or 0): runs it to its end; -HOOK_STATUS - status when that is not 0 */
 	BUILTIN_HOOK,
-	BUILTIN_STORE_PID,   /* (address, width, pid): its digits, with spaces before them */
+	BUILTIN_STORE_PID,   /* (address, width, pid): its digits, with spaces behind them */
 	BUILTIN_WRITE_PID,   /* (aside, path, pid): its digits become that file */
 	BUILTIN_LOOKUP,	     /* (paths, argv): the error that BUILTIN_EXEC would meet, as far as it can be told before */
 	BUILTIN_USER_NAMESPACE,/* (uid map, length, gid map, length): makes one; result is its descriptor */

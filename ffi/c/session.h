@@ -34,7 +34,8 @@ struct session {
  * `section`, its pidfd in SCM_RIGHTS, which replace regs[pid_reg] and the next
  * before PARENT is carried out. From monitor to child: go.
  *
- * A held child writes its failure into the fifo, the failed step's tag in place of the kind.
+ * A held child writes its failure into the fifo, the failed step's tag in place of the kind, and behind it what a hook
+ * has printed that failed.
  */
 struct control_message {
 	uint32_t kind;

@@ -13,7 +13,10 @@ const END_MS = 10_000;
  * What a process that was held could not do, in the words that engines look for. It has ended by then: who reads them
  * may delete the container at once.
  */
-export function explainHeld(container: Container, { tag, errno }: { tag: number; errno: number }): BoxError {
+export function explainHeld(
+  container: Container,
+  { tag, errno, printed = "" }: { tag: number; errno: number; printed?: string },
+): BoxError {
   awaitEnd(container);
   if (tag === TAG_EXEC) {
     const config = JSON.parse(readIfThere(`${container.directory}/${CONFIG}`) ?? "{}") as {
@@ -21,8 +24,7 @@ export function explainHeld(container: Container, { tag, errno }: { tag: number;
     };
     return explainCommand(config.process?.args?.[0] ?? "", errnoName(errno));
   }
-  if (tag === TAG_HOOK)
-    return new BoxError("hook-failed", `error running hook: startContainer hook: ${hookState(errno)}`);
+  if (tag === TAG_HOOK) return explainHook("startContainer hook", errno, printed);
   return new BoxError("start-failed", `Cannot start the container: ${errnoName(errno)}`);
 }
 
@@ -56,8 +58,14 @@ export function explainCommand(command: string, error: string): BoxError {
 /** In the words of Go's runtimes. */
 const FATAL_SIGNALS = { 6: "aborted", 9: "killed", 11: "segmentation fault", 15: "terminated", 31: "bad system call" };
 
+/** @param printed By it, or nothing. */
+export function explainHook(which: string, errno: number, printed: string): BoxError {
+  const end = printed === "" ? "" : `, it printed: ${printed}`;
+  return new BoxError("hook-failed", `error running hook: ${which}: ${hookState(errno)}${end}`);
+}
+
 /** How a hook ended, or why it never began. */
-export function hookState(errno: number): string {
+function hookState(errno: number): string {
   if (errno > HOOK_STATUS) {
     const status = errno - HOOK_STATUS;
     // As a shell has it, and a hook often is one: 128 and a signal's number.

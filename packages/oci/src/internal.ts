@@ -1,6 +1,6 @@
 import { allocate, attempt, BoxError, errnoName, type ReadStep, readStep } from "@bantubox/ffi";
 import { getContainer } from "./container.ts";
-import { explainCommand, explainHeld, hookState } from "./explain.ts";
+import { explainCommand, explainHeld, explainHook } from "./explain.ts";
 import { fail } from "./fail.ts";
 import type { Globals } from "./globals.ts";
 
@@ -50,9 +50,7 @@ async function explain(plan: Uint8Array, failure: Failure, output: number, isExe
     );
   }
   if (step.tag === TAG.HOOK && step.name === "hook") {
-    const printed = readOutput(output);
-    const end = printed === "" ? "" : `, it printed: ${printed}`;
-    return new BoxError("hook-failed", `error running hook: ${step.args[5]}: ${hookState(failure.errno)}${end}`);
+    return explainHook(String(step.args[5]), failure.errno, readOutput(output));
   }
   if (step.name === "fork" && error === "EBUSY") {
     const file = `${groupOf(plan, failure.step, TAG.CGROUP)}/cgroup.procs`;

@@ -108,8 +108,10 @@ export async function prepareContainer({
     failed: explainWith(globals, [mode === "create" ? "create" : "run", String(output)]),
   });
   const saved = savedOf(spec, { id, bundle, cgroup: cgroup.path, ...(scope && { unit: scope.unit }) });
-  const hooks = Object.values(spec.hooks ?? {}).flat();
-  const hasLateHooks = [spec.hooks?.poststart, spec.hooks?.poststop].some((list) => (list ?? []).length > 0);
+  const { prestart, createRuntime, startContainer, poststart, poststop } = spec.hooks ?? {};
+  const hostHooks = [prestart, createRuntime, poststart, poststop].flatMap((list) => list ?? []);
+  // The front carries none out, and reads nothing of what they print.
+  const hasLateHooks = [startContainer, poststart, poststop].some((list) => (list ?? []).length > 0);
   return {
     plan,
     directory,
@@ -119,7 +121,7 @@ export async function prepareContainer({
     isSimple: saved.ownsPids && !hasLateHooks && notify === undefined && scope === undefined,
     notify: notify && notifyFd,
     scope,
-    sharesEnvironment: hooks.some((hook) => hook !== undefined && hook !== null && hook.env === undefined),
+    sharesEnvironment: hostHooks.some(({ env }) => env === undefined),
     asksMore: asksMore(spec) || options.noPivot,
     warnings,
   };

@@ -6,8 +6,10 @@ import type { Globals } from "./globals.ts";
 import { runPoststart } from "./hooks.ts";
 import { openNotify, passOnReady } from "./notify.ts";
 
-/** struct control_message, which a held process writes when it cannot go on. */
+/** struct control_message, which a held process writes when it cannot go on; what a hook has printed may follow. */
 const REPORT_BYTES = 16;
+/** PIPE_BUF: what is written at once is read at once. */
+const MOST_BYTES = 4096;
 
 /** Lets a created container run its command. @throws {BoxError} `not-created`; why the command could not be executed. */
 export async function startContainer(globals: Globals, id: string): Promise<void> {
@@ -56,11 +58,12 @@ function release(fifo: Fd): void {
 }
 
 /** What the process left in the fifo before it ended: tag and errno of the step that failed. */
-function readReport({ directory }: Container): { tag: number; errno: number } | undefined {
+function readReport({ directory }: Container): { tag: number; errno: number; printed: string } | undefined {
   using fifo = new Fd(call("openat", FIFO, AT.FDCWD, cstr(`${directory}/${FIFO}`), O.RDONLY | O.NONBLOCK | O.CLOEXEC));
-  const bytes = allocate(2 * REPORT_BYTES);
+  const bytes = allocate(MOST_BYTES);
   const n = attempt("read", fifo.raw, bytes, bytes.length);
-  if (n !== REPORT_BYTES) return undefined;
+  if (n < REPORT_BYTES) return undefined;
   const view = new DataView(bytes.buffer);
-  return { tag: view.getUint32(0, true), errno: view.getUint32(12, true) };
+  const printed = new TextDecoder().decode(bytes.subarray(REPORT_BYTES, n)).trim();
+  return { tag: view.getUint32(0, true), errno: view.getUint32(12, true), printed };
 }

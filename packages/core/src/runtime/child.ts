@@ -113,7 +113,7 @@ function finish(build: Build, context: ChildContext): void {
   const isLast = listener === undefined && !init && mayBeFilteredLast(process, mayBeTraced(spec, ending));
   // The listener's socket is needed as the filter is installed.
   const isShut = !isLast && listener === undefined;
-  if (isShut) shut(steps, ending?.preserved, ending?.fifo);
+  if (isShut) shut(steps, ending?.preserved, ending?.fifo, ending?.outputFd);
   if (isLast) becomeUser(build, steps, process, undefined, { ...context, later: filter });
   else becomeUser(build, steps, process, filter, context);
   if (init) runUnderInit(build, context, env, isShut);

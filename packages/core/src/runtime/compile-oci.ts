@@ -1,18 +1,18 @@
 import type { CgroupHost, CgroupPlan } from "@bantubox/cgroup";
-import { AT, MONITOR, O, type Reg, S_IF, SECTION } from "@bantubox/ffi";
+import { AT, MONITOR, O, type Place, type Reg, S_IF, SECTION, type Steps } from "@bantubox/ffi";
 import { type Announcement, announce } from "./announce.ts";
 import { type Build, startBuild } from "./build.ts";
 import { makeCgroups, removeCgroups } from "./cgroups.ts";
 import { compileChild, recordReady } from "./child.ts";
 import { delegateCgroup } from "./delegate.ts";
-import { type HookState, runHooks } from "./hooks.ts";
+import { type HookRun, type HookState, runHooks } from "./hooks.ts";
 import type { SeccompFilter } from "./identity.ts";
 import { isStaged, namespaceFlags } from "./namespaces.ts";
 import { linksOf, type NetworkSetup, openHostSocket } from "./network.ts";
 import { FIFO } from "./records.ts";
 import type { RootFs } from "./rootfs.ts";
 import { connectListener, type SeccompListener } from "./seccomp/listener.ts";
-import type { Spec } from "./spec.ts";
+import type { Hooks, Spec } from "./spec.ts";
 import { closeContainerEnds, makePipes, monitorFlags, NO_PIPES, type Pipes, type Stdio, streamsOf } from "./stdio.ts";
 import { TAG } from "./tags.ts";
 import { connectSocket } from "./unix-socket.ts";
@@ -96,7 +96,9 @@ export function compileOci(context: OciContext): Uint8Array<ArrayBuffer> {
     ending: {
       preserved,
       ...(mode === "create" ? { fifo: registers.fifo } : {}),
-      beforeExec: () => runOwn(build, context, "startContainer"),
+      // Nothing else that runs behind the container's start prints what is asked for.
+      ...(hasHooks(context, "startContainer") ? { outputFd: context.outputFd } : {}),
+      beforeExec: (env) => runOwn(build, context, "startContainer", env),
     },
   });
   compileParent(build, context, registers, pipes);
@@ -165,29 +167,52 @@ function meetParent(build: Build, context: OciContext): void {
     build.child.builtin("meet").tag(TAG.HOOK);
     build.child.builtin("meet").tag(TAG.HOOK);
   }
-  runOwn(build, context, "createContainer");
+  const { plan, child } = build;
+  const { spec, outputFd } = context;
+  if (hasHooks(context, "createContainer")) {
+    // As runc has it: what a hook does to "." it does to the container.
+    child.sys("fchdir", build.root).tag(TAG.HOOK);
+    child.sys("umask", 0o022);
+    runOwn(build, context, "createContainer", plan.strings(spec.process.env));
+    child.sys("umask", 0);
+  }
+  // What hooks of the host have printed is not for the container, which may look at what it is made of.
+  if (outputFd !== undefined && hasHooks(context, "startContainer")) {
+    child.sys("ftruncate", outputFd, 0).tag(TAG.HOOK);
+    child.sys("lseek", outputFd, 0, 0).tag(TAG.HOOK);
+  }
 }
 
-export function hasRuntimeHooks({ spec: { hooks } }: OciContext): boolean {
-  return [...(hooks?.prestart ?? []), ...(hooks?.createRuntime ?? [])].length > 0;
+function hasHooks({ spec: { hooks } }: OciContext, kind: keyof Hooks): boolean {
+  return (hooks?.[kind] ?? []).length > 0;
 }
 
-/** Hooks that the container's process runs itself: to them it has the pid that it knows of itself. */
-function runOwn(build: Build, context: OciContext, kind: "createContainer" | "startContainer"): void {
+export function hasRuntimeHooks(context: OciContext): boolean {
+  return hasHooks(context, "prestart") || hasHooks(context, "createRuntime");
+}
+
+/**
+ * Hooks that the container's process runs itself: to them it has the pid that it knows of itself, and its environment,
+ * never the runtime's, which is the host's.
+ */
+function runOwn(
+  build: Build,
+  context: OciContext,
+  kind: "createContainer" | "startContainer",
+  environment: Place,
+): void {
   const hooks = context.spec.hooks?.[kind] ?? [];
   if (hooks.length === 0) return;
-  const { child, scratch, root } = build;
-  // As runc has it: what a hook does to "." it does to the container.
-  if (kind === "createContainer") child.sys("fchdir", root).tag(TAG.HOOK);
+  const { child, scratch } = build;
   child.sys("getpid").into(scratch);
-  runHooks(build, child, { kind, hooks, state: stateOf(context), status: "created", pid: scratch });
+  runHooks(build, child, { kind, hooks, state: stateOf(context), status: "created", pid: scratch, environment });
 }
 
 /** Beside the child: hooks on the host, and what tells others of it. */
 function compileParent(build: Build, context: OciContext, registers: Registers, pipes: Pipes): void {
   const { plan } = build;
   const steps = plan.parent;
-  const { prestart = [], createRuntime = [], poststart = [] } = context.spec.hooks ?? {};
+  const { prestart = [], createRuntime = [] } = context.spec.hooks ?? {};
   const { directory, pid, fifo } = registers;
   if (hasRuntimeHooks(context)) {
     // Its environment is there: steps 3 to 5 of the specification's lifecycle, and crun, have it so; runc says "creating".
@@ -198,15 +223,7 @@ function compileParent(build: Build, context: OciContext, registers: Registers, 
     steps.builtin("meet").tag(TAG.HOOK);
   }
   if (context.mode === "create") steps.sys("close", fifo);
-  else {
-    runHooks(build, plan.started, {
-      kind: "poststart",
-      hooks: poststart,
-      state: stateOf(context),
-      status: "running",
-      pid,
-    });
-  }
+  else runLate(build, plan.started, context, { kind: "poststart", status: "running", pid });
   const { started } = context;
   if (started !== undefined) {
     const path = plan.strings(started.argv.slice(0, 1));
@@ -223,9 +240,21 @@ export function compileEnd(build: Build, context: OciContext): void {
   for (const steps of context.keeps ? [undo] : [exited, undo]) {
     removeCgroups(steps, context.cgroup);
     steps.builtin("removeTree", AT.FDCWD, context.directory).ignore();
-    const hooks = context.spec.hooks?.poststop ?? [];
-    runHooks(build, steps, { kind: "poststop", hooks, state: stateOf(context), status: "stopped", pid: 0 });
+    runLate(build, steps, context, { kind: "poststop", status: "stopped", pid: 0 });
   }
+}
+
+/** In the bundle, where hooks of all kinds run on the host. Who stays as the container's parent stays in no directory. */
+function runLate(
+  build: Build,
+  steps: Steps,
+  context: OciContext,
+  run: Pick<HookRun, "status" | "pid"> & { readonly kind: "poststart" | "poststop" },
+): void {
+  if (!hasHooks(context, run.kind)) return;
+  steps.sys("chdir", context.bundle).ignore();
+  runHooks(build, steps, { ...run, hooks: context.spec.hooks?.[run.kind] ?? [], state: stateOf(context) });
+  steps.sys("chdir", "/");
 }
 
 export function stateOf({ spec, id, bundle }: OciContext): HookState {

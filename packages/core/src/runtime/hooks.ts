@@ -19,6 +19,8 @@ export interface HookRun {
   readonly status: HookStatus;
   /** The container's process as the process that runs them sees it. */
   readonly pid: Reg | number;
+  /** Of those that name none, as envp; without it they have the runtime's own. */
+  readonly environment?: Place;
 }
 
 type HookStatus = "created" | "running" | "stopped";
@@ -27,18 +29,16 @@ type HookStatus = "created" | "running" | "stopped";
 const PID_WIDTH = 10;
 
 /** Adds steps that run hooks one after the other. The first that fails ends the start, if that is still under way. */
-export function runHooks(build: Build, steps: Steps, { kind, hooks, state, status, pid }: HookRun): void {
+export function runHooks(build: Build, steps: Steps, { kind, hooks, state, status, pid, environment }: HookRun): void {
   if (hooks.length === 0) return;
   const { plan } = build;
   const { text, at } = stateText(state, status);
   const place: Place = plan.bytes(text);
   steps.builtin("storePid", plan.within(place, at), PID_WIDTH, pid);
   hooks.forEach(({ path, args = [path], env, timeout = 0 }, i) => {
-    const environment = plan.strings(env ?? environmentOf(process.env));
+    const envp = env === undefined && environment !== undefined ? environment : plan.strings(env ?? ownEnvironment());
     // The last is for whoever explains a failure.
-    steps
-      .builtin("hook", path, plan.strings(args), environment, place, timeout * 1000, `${kind} hook #${i}`)
-      .tag(TAG.HOOK);
+    steps.builtin("hook", path, plan.strings(args), envp, place, timeout * 1000, `${kind} hook #${i}`).tag(TAG.HOOK);
     if (kind === "poststart" || kind === "poststop") steps.ignore();
   });
 }
@@ -54,7 +54,6 @@ function stateText(state: HookState, status: HookStatus): { text: Uint8Array; at
   };
 }
 
-/** A hook that names no environment has its runtime's. */
-function environmentOf(variables: Readonly<Record<string, string | undefined>>): string[] {
-  return Object.entries(variables).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`]));
+function ownEnvironment(): string[] {
+  return Object.entries(process.env).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`]));
 }

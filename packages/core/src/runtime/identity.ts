@@ -195,8 +195,10 @@ export interface Ending {
   readonly meets?: boolean;
   /** A fifo that it waits at, on its own, for one byte: whether there is a command was looked up before. */
   readonly fifo?: Reg;
-  /** Adds steps right before the command: startContainer's hooks. */
-  readonly beforeExec?: (build: Build, steps: Steps) => void;
+  /** Adds steps right before the command, whose environment it is told: startContainer's hooks. */
+  readonly beforeExec?: (env: Place) => void;
+  /** Number of a descriptor that is kept for those. */
+  readonly outputFd?: number | undefined;
   /** Installed last of all: it need not allow what comes before. startContainer's hooks are behind it, too. */
   readonly filter?: SeccompFilter | undefined;
   /** `shut` came before the filter that it is behind by now, which may be too old to allow it. */
@@ -204,14 +206,15 @@ export interface Ending {
 }
 
 /**
- * Closes everything but what the command may have and `fifo`, which execve closes.
+ * Closes everything but what the command may have, and what it needs on the way there: `fifo` and `outputFd`, which
+ * execve closes.
  *
  * Closed at execve would be too late: working directory and command may be
  * named /proc/self/fd/N, and some N leads to the host (CVE-2024-21626).
  */
-export function shut(steps: Steps, preserved = 0, fifo?: Reg): void {
+export function shut(steps: Steps, preserved = 0, fifo?: Reg, outputFd = -1): void {
   const CLOSE_RANGE_CLOEXEC = 4;
-  steps.builtin("closeOthers", 3 + preserved, fifo ?? -1).tag(TAG.STATE);
+  steps.builtin("closeOthers", 3 + preserved, fifo ?? -1, outputFd).tag(TAG.STATE);
   steps.sys("close_range", 3 + preserved, 0xffffffff, CLOSE_RANGE_CLOEXEC).tag(TAG.STATE);
 }
 
@@ -226,7 +229,7 @@ export function execute(build: Build, steps: Steps, process: Process, env: Place
   const candidates = plan.strings(candidatePaths(process));
   const argv = plan.strings(process.args);
   steps.sys("umask", process.user.umask ?? 0o022);
-  if (!ending.isShut) shut(steps, ending.preserved, fifo);
+  if (!ending.isShut) shut(steps, ending.preserved, fifo, ending.outputFd);
   enterDirectory(steps, process.cwd);
   steps.builtin("checkCwd", /^\/*$/.test(process.cwd) ? 0 : 1).tag(TAG.CWD);
   if (fifo !== undefined) steps.builtin("lookup", candidates, argv).tag(TAG.EXEC);
@@ -236,7 +239,7 @@ export function execute(build: Build, steps: Steps, process: Process, env: Place
   steps.sys("prctl", PR.SET_PDEATHSIG, 0, 0, 0, 0);
   if (fifo !== undefined) steps.builtin("hold", fifo).tag(TAG.STATE);
   confine(build, steps, process, ending.filter);
-  beforeExec?.(build, steps);
+  beforeExec?.(env);
   steps.builtin("exec", candidates, argv, env).tag(TAG.EXEC);
 }
 
