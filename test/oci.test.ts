@@ -621,6 +621,29 @@ test("update changes limits, leaves alone what is 0 and never the devices", asyn
   expect(await stats()).toMatchObject({ memory: { usage: { limit: 32 << 20 } }, pids: { limit: 20 } });
 });
 
+test("update sets back to 0 what 0 is a value of", async () => {
+  await using runtime = newRuntime();
+  const { id } = await started(runtime);
+  const group = cgroupsOf(id).find((path) => existsSync(join(path, "cpu.idle")));
+  if (missing("the kernel has no cpu.idle", group === undefined) || group === undefined) return;
+  const read = (...names: string[]): string | undefined =>
+    names
+      .map((name) => join(group, name))
+      .filter((path) => existsSync(path))
+      .map((path) => readFileSync(path, "utf8").trim())[0];
+  const burst = (): string | undefined => read("cpu.cfs_burst_us", "cpu.max.burst");
+  const update = (cpu: Record<string, number>): Promise<string> =>
+    runtime.ok(["update", "--resources", "-", id], { stdin: JSON.stringify({ cpu }) });
+  await runtime.ok(["update", "--cpu-idle", "1", id]);
+  expect(read("cpu.idle")).toBe("1");
+  await runtime.ok(["update", "--cpu-idle", "0", id]);
+  expect(read("cpu.idle")).toBe("0");
+  await update({ quota: 20_000, period: 100_000, burst: 1000 });
+  expect(burst()).toBe("1000");
+  await update({ burst: 0 });
+  expect(burst()).toBe("0");
+});
+
 test("events tells of processes that were killed for want of memory, and ends with the container", async () => {
   await using runtime = newRuntime();
   const { id } = await started(runtime, ["sleep", "1000"], ({ linux }) => {

@@ -153,7 +153,7 @@ function addLimits(draft: Draft, resources: LinuxResources, update?: Update): vo
   const { writes } = draft;
   const { memory, cpu, pids, blockIO, hugepageLimits, network, rdma, unified } = resources;
   if (memory !== undefined) addMemory(draft, memory, update);
-  if (cpu !== undefined) addCpu(draft, cpu);
+  if (cpu !== undefined) addCpu(draft, cpu, update !== undefined);
   if (pids?.limit) writes.push(limitPids(`${need(draft, "pids", "processes").mount}/${draft.path}`, pids.limit));
   if (blockIO !== undefined && Object.values(blockIO).some(isSet)) addBlockIo(draft, blockIO);
   for (const limit of hugepageLimits ?? []) addHugepages(draft, limit);
@@ -203,12 +203,14 @@ function checkUsage(dir: string, limit: number | undefined): void {
   throw new BoxError("cgroup-busy", `Cannot limit memory to ${limit} bytes: ${usage} are in use`);
 }
 
-function addCpu(draft: Draft, cpu: CpuResources): void {
+function addCpu(draft: Draft, cpu: CpuResources, isUpdate: boolean): void {
   const { path, writes } = draft;
   const { shares, quota, period, burst, idle, realtimePeriod, realtimeRuntime } = cpu;
   const hasTime = quota || period || burst;
   const hasRealTime = realtimePeriod || realtimeRuntime;
-  if (shares || hasTime || idle || hasRealTime) {
+  // A new group has these; one that is there may have others.
+  const resets = isUpdate && (burst === 0 || idle === 0);
+  if (shares || hasTime || idle || hasRealTime || resets) {
     const { version, mount } = need(draft, "cpu", hasTime || hasRealTime ? "CPU time" : "CPU shares");
     if (version === 1 && hasTime && !existsSync(`${mount}/cpu.cfs_quota_us`)) {
       throw unavailable("CPU time", path, 'the cgroup controller "cpu" of this kernel has no quotas');

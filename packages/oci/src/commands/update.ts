@@ -88,13 +88,20 @@ function numbers<T extends object>(values: T): Partial<T> {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Partial<T>;
 }
 
+/** What 0 is a value of like any other, and what engines do not send unasked. v2 has no swappiness, so 0 is none there. */
+function zeroes(): string[] {
+  return ["burst", "idle", ...(cgroupHost().controllers.get("memory")?.version === 1 ? ["swappiness"] : [])];
+}
+
 /** Engines send every field, and 0 or "" where nothing shall change. Devices are never changed: an update names only some. */
 function withoutZeroes({ devices: _, ...resources }: LinuxResources): Omit<LinuxResources, "devices"> {
-  const isSet = (value: unknown): boolean => value !== undefined && value !== null && value !== 0 && value !== "";
+  const settable = zeroes();
+  const isSet = ([name, value]: [string, unknown]): boolean =>
+    value !== undefined && value !== null && value !== "" && (value !== 0 || settable.includes(name));
   return Object.fromEntries(
     Object.entries(resources).map(([name, part]) => {
       if (part === undefined || Array.isArray(part) || name === "unified") return [name, part];
-      const fields = Object.entries(part as object).filter(([, value]) => isSet(value));
+      const fields = Object.entries(part as object).filter(isSet);
       return [name, fields.length === 0 ? undefined : Object.fromEntries(fields)];
     }),
   );
