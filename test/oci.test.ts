@@ -59,6 +59,31 @@ describe("run", () => {
     expect(await killed.exited).toBe(137);
   });
 
+  test("ends who is left of a container that shares the host's processes", async () => {
+    await using runtime = newRuntime();
+    const bundle = await runtime.bundle(["sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo $!"], ({ linux }) => {
+      linux.namespaces = linux.namespaces.filter(({ type }) => type !== "pid");
+    });
+    const id = runtime.id();
+    const pid = Number(await runtime.ok(["run", "-b", bundle, id]));
+    expect(pid).toBeGreaterThan(1);
+    expect(isAlive(pid)).toBe(false);
+    expect(cgroupsOf(id)).toEqual([]);
+  });
+
+  test("leaves no groups that the container has made below its own", async () => {
+    await using runtime = newRuntime();
+    const script =
+      "for at in $(find /sys/fs/cgroup -name cgroup.procs); do mkdir -p ${at%/*}/a/b ${at%/*}/c; done; ls -d $at";
+    const bundle = await runtime.bundle(["sh", "-c", script], ({ mounts }) => {
+      for (const mount of mounts)
+        if (mount["type"] === "cgroup") mount["options"] = ["nosuid", "noexec", "nodev", "rw"];
+    });
+    const id = runtime.id();
+    expect(await runtime.ok(["run", "-b", bundle, id])).toContain("cgroup.procs");
+    expect(cgroupsOf(id)).toEqual([]);
+  });
+
   test("gives a terminal of the container's own devpts", async () => {
     await using runtime = newRuntime();
     const bundle = await runtime.bundle(["sh", "-c", "tty; test -t 0 && test -t 2 && stty size"], (config) => {

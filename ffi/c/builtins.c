@@ -396,6 +396,8 @@ long builtin(struct session *session, const struct plan_step *step, const uint64
 		return record_exit(session, a);
 	case BUILTIN_REMOVE_TREE:
 		return remove_tree((int)a[0], (const char *)(uintptr_t)a[1]);
+	case BUILTIN_REMOVE_GROUP:
+		return remove_group(first);
 	case BUILTIN_CHECK_CWD:
 		return check_cwd(a[0]);
 	case BUILTIN_CHECK_FS:

@@ -12,6 +12,9 @@ long netlink_batch(int socket, const void *batch, size_t length, uint64_t acks);
 /* remove.c - remove `name` below `dirfd` and all that it holds, following no link. ENOENT is success. */
 long remove_tree(int dirfd, const char *name);
 
+/* groups.c - remove the cgroup and all below it that nobody is in. ENOENT is success. */
+long remove_group(const char *path);
+
 /* target.c - open what a mount goes on, made as a directory or file of `type` where it is missing. */
 long open_target(int root, const char *path, uint64_t type, uint64_t resolve);
 

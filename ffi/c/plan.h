@@ -96,7 +96,8 @@ enum plan_builtin {
 	 * to the monitor. The last argument, the path of CRIU's log, is for whoever explains a failure. Result: the pid.
 	 */
 	BUILTIN_CRIU,
-	BUILTIN_LAST = BUILTIN_CRIU
+	BUILTIN_REMOVE_GROUP,/* (path): removes a cgroup, and all below it that nobody is in */
+	BUILTIN_LAST = BUILTIN_REMOVE_GROUP
 };
 
 /* What BUILTIN_HOOK adds to a status of 1 to 255: no errno is as high. */

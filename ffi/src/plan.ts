@@ -55,6 +55,7 @@ export const BUILTIN = {
   copyUp: 0x801d,
   home: 0x801e,
   criu: 0x801f,
+  removeGroup: 0x8020,
 } as const;
 /** What `copyUp` copies: COPY_* of c/plan.h. */
 export const COPY = { MODE: 1, TREE: 2 } as const;

@@ -1,4 +1,6 @@
+import { killCgroup, removeCgroup } from "@bantubox/cgroup";
 import { allocate, attempt, BoxError, errnoName, type ReadStep, readStep } from "@bantubox/ffi";
+import { cgroupHost } from "./cgroup-host.ts";
 import { getContainer } from "./container.ts";
 import { explainCommand, explainHeld, explainHook } from "./explain.ts";
 import { fail } from "./fail.ts";
@@ -7,11 +9,13 @@ import type { Globals } from "./globals.ts";
 /**
  * `internal failed VERB OUTPUTFD SECTION STEP ERRNO PLANFD`: the trampoline becomes it when a step failed,
  * after it has undone everything. `internal ready …`: see notify.ts. `internal held ID TAG ERRNO`: the front, when a
- * container that it has started could not go on.
+ * container that it has started could not go on. `internal groups PATH`: the trampoline, when the first process of a
+ * container has ended and no PID namespace with it.
  */
 export async function runInternal(globals: Globals, words: readonly string[]): Promise<number> {
   if (words[0] === "ready") return (await import("./notify.ts")).waitReady(globals, words.slice(1));
   if (words[0] === "held") return failHeld(globals, words.slice(1));
+  if (words[0] === "groups") return endGroups(words[1] ?? "");
   const [kind, verb = "", output = "", section, step, errno, plan] = words;
   if (kind !== "failed" || plan === undefined) return fail(globals, "internal commands are for the trampoline");
   const bytes = readAll(Number(plan));
@@ -21,6 +25,18 @@ export async function runInternal(globals: Globals, words: readonly string[]): P
   const sentence = error.hint === undefined ? error.message : `${error.message} (${error.hint})`;
   const what = isExec ? "exec failed" : `${globals.program.name} ${verb} failed`;
   return fail(globals, `${what}: unable to start container process: ${sentence}`, isExec ? 255 : 1);
+}
+
+/** What cannot be ended is nobody's to hear of: the container is over. */
+function endGroups(path: string): number {
+  const host = cgroupHost();
+  killCgroup(host, path);
+  try {
+    removeCgroup(host, path);
+  } catch (error) {
+    if (!(error instanceof BoxError)) throw error;
+  }
+  return 0;
 }
 
 function failHeld(globals: Globals, [id = "", tag, errno]: readonly string[]): number {

@@ -3,7 +3,7 @@ import type { Spec } from "@bantubox/core/runtime";
 import { BoxError } from "@bantubox/ffi";
 import { cgroupHost } from "./cgroup-host.ts";
 import { directoryOf, type Saved } from "./container.ts";
-import { explainWith } from "./explain-command.ts";
+import { endGroupsOf, explainWith } from "./explain-command.ts";
 import type { Globals } from "./globals.ts";
 import { notifySetup, waiterOf } from "./notify.ts";
 import type { Preserved } from "./preserve.ts";
@@ -106,6 +106,7 @@ export async function prepareContainer({
     preserved: preserved.count,
     ...(notify !== undefined && mode === "detach" && { started: waitInPlace(globals, id, notifyFd) }),
     failed: explainWith(globals, [mode === "create" ? "create" : "run", String(output)]),
+    endGroups: endGroupsOf(globals, cgroup.path),
   });
   const saved = savedOf(spec, { id, bundle, cgroup: cgroup.path, ...(scope && { unit: scope.unit }) });
   const { prestart, createRuntime, startContainer, poststart, poststop } = spec.hooks ?? {};

@@ -13,7 +13,7 @@ import { BoxError, existsSync, mkdirSync, nodeFs, readIfThere } from "@bantubox/
 import { cgroupHost } from "./cgroup-host.ts";
 import { checkId, directoryOf, saveContainer } from "./container.ts";
 import { configFile, type criuOptions, DESCRIPTORS, MOUNTS } from "./criu-flags.ts";
-import { explainWith } from "./explain-command.ts";
+import { endGroupsOf, explainWith } from "./explain-command.ts";
 import { absolute, type Globals } from "./globals.ts";
 import { debugPlan, log } from "./log.ts";
 import { checkCgroup, checkSystemd, makeDirectory, passOutput } from "./make.ts";
@@ -95,6 +95,7 @@ export async function restoreContainer(globals: Globals, options: RestoreOptions
     consoleSocket: options.consoleSocket,
     preserved: 0,
     failed: explainWith(globals, ["restore", String(OUTPUT_FD)]),
+    endGroups: endGroupsOf(globals, cgroup.path),
     checkpoint,
   });
   for (const warning of warnings) log(globals, "warning", warning);

@@ -80,7 +80,15 @@ export function joinV1(steps: Steps, { joins, intoDirectory }: Pick<CgroupPlan, 
   }
 }
 
-/** Empty by now: PID 1 took everybody with it. What cannot be removed is collected by the next command. */
+/**
+ * Empty by now: PID 1 took everybody with it. What the container has made below them goes, too. What cannot be removed
+ * is collected by the next command.
+ */
 export function removeCgroups(steps: Steps, cgroup: CgroupPlan): void {
+  for (const path of cgroup.remove) steps.builtin("removeGroup", path).ignore();
+}
+
+/** For a start that failed: what lies below groups that it did not make is somebody else's. */
+export function undoCgroups(steps: Steps, cgroup: CgroupPlan): void {
   for (const path of cgroup.remove) steps.sys("unlinkat", AT.FDCWD, path, AT.REMOVEDIR).ignore();
 }

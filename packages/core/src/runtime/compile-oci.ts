@@ -2,12 +2,12 @@ import type { CgroupHost, CgroupPlan } from "@bantubox/cgroup";
 import { AT, MONITOR, O, type Place, type Reg, S_IF, SECTION, type Steps } from "@bantubox/ffi";
 import { type Announcement, announce } from "./announce.ts";
 import { type Build, startBuild } from "./build.ts";
-import { makeCgroups, removeCgroups } from "./cgroups.ts";
+import { makeCgroups, removeCgroups, undoCgroups } from "./cgroups.ts";
 import { compileChild, recordReady } from "./child.ts";
 import { delegateCgroup } from "./delegate.ts";
 import { type HookRun, type HookState, runHooks } from "./hooks.ts";
 import type { SeccompFilter } from "./identity.ts";
-import { isStaged, namespaceFlags } from "./namespaces.ts";
+import { isNew, isStaged, namespaceFlags } from "./namespaces.ts";
 import { linksOf, type NetworkSetup, openHostSocket } from "./network.ts";
 import { FIFO } from "./records.ts";
 import type { RootFs } from "./rootfs.ts";
@@ -54,6 +54,8 @@ export interface OciContext extends Announcement {
   readonly started?: { readonly argv: readonly string[]; readonly env: readonly string[] };
   /** argv of what explains a failure; three numbers and the plan's descriptor follow it. */
   readonly failed: readonly string[];
+  /** argv of what ends those who are left in the container's groups. */
+  readonly endGroups: readonly string[];
 }
 
 interface Registers {
@@ -65,6 +67,8 @@ interface Registers {
 }
 
 const F_DUPFD_CLOEXEC = 1030;
+/** How long the end of processes that were left behind may take. */
+const END_MS = 10_000;
 
 /** Compiles a create or a run. */
 export function compileOci(context: OciContext): Uint8Array<ArrayBuffer> {
@@ -238,10 +242,22 @@ function compileParent(build: Build, context: OciContext, registers: Registers, 
 export function compileEnd(build: Build, context: OciContext): void {
   const { exited, undo } = build.plan;
   for (const steps of context.keeps ? [undo] : [exited, undo]) {
-    removeCgroups(steps, context.cgroup);
+    if (steps === undo) undoCgroups(steps, context.cgroup);
+    else {
+      // Without a PID namespace of its own nobody took the others along.
+      if (!isNew(context.spec.linux, "pid")) endGroups(build, context.endGroups);
+      removeCgroups(steps, context.cgroup);
+    }
     steps.builtin("removeTree", AT.FDCWD, context.directory).ignore();
     runLate(build, steps, context, { kind: "poststop", status: "stopped", pid: 0 });
   }
+}
+
+/** To kill who is in groups, and to wait until they are gone, takes more than steps can do. */
+function endGroups({ plan }: Build, argv: readonly string[]): void {
+  const [path = ""] = argv;
+  const input = plan.text("");
+  plan.exited.builtin("hook", path, plan.strings(argv), plan.strings([]), input, END_MS, "").ignore();
 }
 
 /** In the bundle, where hooks of all kinds run on the host. Who stays as the container's parent stays in no directory. */

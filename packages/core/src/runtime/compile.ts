@@ -2,7 +2,7 @@ import type { CgroupHost, CgroupPlan } from "@bantubox/cgroup";
 import { AT, ERRNO, MONITOR, O, type Reg, SECTION, type Steps } from "@bantubox/ffi";
 import { SNAP_DESTROY, volArgs } from "@bantubox/image/subvolume";
 import { type Build, startBuild } from "./build.ts";
-import { makeCgroups, removeCgroups } from "./cgroups.ts";
+import { makeCgroups, removeCgroups, undoCgroups } from "./cgroups.ts";
 import { compileChild, recordReady } from "./child.ts";
 import type { SeccompFilter } from "./identity.ts";
 import { namespaceFlags } from "./namespaces.ts";
@@ -206,7 +206,7 @@ function compileEnd({ plan }: Build, context: StartContext, directory: Reg): voi
   const events = context.cgroup.oomEvents;
   exited.builtin("recordExit", directory, RECORD.exit, AT.FDCWD, events ?? null).ignore();
   removeCgroups(exited, context.cgroup);
-  removeCgroups(undo, context.cgroup);
+  undoCgroups(undo, context.cgroup);
   exited.builtin("removeTree", AT.FDCWD, context.runDirectory).ignore();
   undo.builtin("removeTree", AT.FDCWD, context.runDirectory).ignore();
   if (!context.autoRemove) return;
