@@ -7,6 +7,8 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileS
 import { join } from "node:path";
 import { busyboxRoot, missing, newStore, run, type Store, until } from "./harness.ts";
 import { newRuntime, type Runtime } from "./oci-harness.ts";
+import { patience } from "./patience.ts";
+import { isAlive, parentOf } from "./processes.ts";
 
 const check = Bun.which("criu") === null ? undefined : Bun.spawnSync(["criu", "check", "--no-default-config"]);
 const cannot = missing("CRIU is not installed, or cannot work on this kernel", check?.exitCode !== 0);
@@ -39,10 +41,6 @@ async function pidOf(store: Store, name: string): Promise<number> {
 
 async function status(store: Store, name: string): Promise<string> {
   return await store.ok(["inspect", "-f", "{{.State.Status}}", name]);
-}
-
-function parentOf(pid: number): number {
-  return Number(/^PPid:\t([0-9]+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
 }
 
 /** Where what is mounted, with its flags; proc(5). */
@@ -260,7 +258,7 @@ describe.skipIf(cannot)("checkpoint and restore", () => {
     await until("it counts", async () => (await lastLine(store, "box")) > 2, 30_000);
     const waits = fakeCriu(
       join(store.root, "x"),
-      `[ "$1" = swrk ] && { echo $PPID >${store.root}/caller; sleep 3; }\nexec criu "$@"`,
+      `[ "$1" = swrk ] && { echo $PPID >${store.root}/caller; sleep ${patience(3)}; }\nexec criu "$@"`,
     );
     const caller = (): number =>
       Number(existsSync(join(store.root, "caller")) && readFileSync(join(store.root, "caller"), "utf8"));
@@ -328,7 +326,7 @@ describe.skipIf(cannot)("checkpoint and restore", () => {
     await until("the hook has run", () => existsSync(seen) && readFileSync(seen, "utf8").endsWith("}"), 60_000);
     const { pid } = JSON.parse(readFileSync(seen, "utf8")) as { pid: number };
     expect(pid).toBeGreaterThan(0);
-    await until("the restored process is gone", () => !existsSync(`/proc/${pid}`), 30_000);
+    await until("the restored process is gone", () => !isAlive(pid), 30_000);
   }, 300_000);
 
   test("no-new-privileges is kept, which CRIU forgets before 3.19; bb-oci says nothing into the container's streams", async () => {

@@ -24,7 +24,7 @@ const podman = (...args: string[]): Promise<Result> =>
 
 beforeAll(async () => {
   if (!isMissing) box = await newSandbox();
-}, 60_000);
+}, 180_000);
 afterAll(async () => {
   if (!isMissing) await box[Symbol.asyncDispose]();
 });

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { busyboxRoot, newStore, type Store, until } from "./harness.ts";
 import { must, treeOf } from "./image-tree.ts";
+import { descriptorsOf } from "./processes.ts";
 
 const none = ["--network", "none"];
 const busybox = await busyboxRoot();
@@ -132,6 +133,9 @@ describe("CP-05: clients", () => {
   test("that come and go leave nothing with the monitor", async () => {
     await using box = await startBox();
     const { store, monitor } = box;
+    // The one that started it may still be known.
+    const sockets = (): string[] => Object.values(descriptorsOf(monitor)).filter((to) => to.startsWith("socket:"));
+    await until("nobody is attached", () => sockets().length === 1);
     const [before, base] = [held(monitor), memory(monitor)];
     for (let n = 0; n < 40; n++) {
       const child = Bun.spawn([...store.command, "attach", "box"], { stdio: ["pipe", "pipe", "ignore"] });

@@ -104,9 +104,13 @@ describe("run in the foreground", () => {
 
   test("a reader that closes the pipe ends the client as any program, and the container goes on", async () => {
     await using store = await newStore();
-    const script = "i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i+1)); done; echo all; sleep 0.2; exit 4";
-    const command = [...store.command, "run", "--name", "piped", ...QUIET, image, "sh", "-c", `'${script}'`].join(" ");
-    const child = Bun.spawn(["bash", "-c", `${command} | head -1; echo "\${PIPESTATUS[0]}"`], {
+    // Most of it is printed only when nobody reads any longer.
+    const lines = (to: number): string => `while [ $i -lt ${to} ]; do echo line $i; i=$((i+1)); done`;
+    const script = `i=0; ${lines(10)}; until [ -e /tmp/go ]; do sleep 0.02; done; ${lines(2000)}; echo all; exit 4`;
+    const bb = store.command.join(" ");
+    const command = `${bb} run --name piped ${QUIET.join(" ")} ${image} sh -c '${script}'`;
+    const reader = `{ head -1; exec <&-; ${bb} exec piped touch /tmp/go; }`;
+    const child = Bun.spawn(["bash", "-c", `${command} | ${reader}; echo "\${PIPESTATUS[0]}"`], {
       stdout: "pipe",
       stderr: "pipe",
     });
@@ -354,8 +358,9 @@ describe("wait", () => {
       ["--rm", "--name", "gone"],
       "sh",
       "-c",
-      "trap 'exit 33' TERM; while :; do sleep 0.05; done",
+      "trap 'exit 33' TERM; echo ready; while :; do sleep 0.05; done",
     );
+    await waitForLog(store, "gone", "ready");
     const waits = Array.from({ length: 3 }, () => Bun.spawn([...store.command, "wait", "gone"], { stdout: "pipe" }));
     for (const { pid } of waits) await until("the monitor has another client", () => isConnected(pid));
     await store.ok(["stop", "gone"]);

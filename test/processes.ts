@@ -8,9 +8,11 @@ export function isAlive(pid: number): boolean {
   return status !== "" && !/^State:\t[ZX]/m.test(status);
 }
 
-/** A process's parent, or 0 when there is no such process. */
+/** A process's parent. @throws {Error} When there is no such process: to a signal, 0 would be everybody. */
 export function parentOf(pid: number): number {
-  return Number(/^PPid:\t([0-9]+)$/m.exec(statusOf(pid))?.[1] ?? 0);
+  const parent = /^PPid:\t([0-9]+)$/m.exec(statusOf(pid))?.[1];
+  if (parent === undefined) throw new Error(`There is no process ${pid}`);
+  return Number(parent);
 }
 
 /** Who becomes the parent of those that our children leave: PID 1, or a subreaper that we run below. */

@@ -5,6 +5,7 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { isAlive } from "./processes.ts";
 import { makeBusybox, type Result, run, until } from "./tools.ts";
 
 /** The runtime that the engines are given. */
@@ -70,7 +71,7 @@ export async function newSandbox(): Promise<Sandbox> {
     async [Symbol.asyncDispose]() {
       holder.kill("SIGKILL");
       await holder.exited;
-      await until("the sandbox's last process to end", () => !existsSync(`/proc/${init}`), 20_000);
+      await until("the sandbox's last process to end", () => !isAlive(Number(init)), 20_000);
       await until("its cgroups to be removed", () => removeCgroups(cgroup), 20_000);
       rmSync(directory, { recursive: true, force: true });
     },
