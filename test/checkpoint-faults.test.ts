@@ -2,8 +2,9 @@
 import { describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { busyboxRoot, newStore, run, type Store } from "./harness.ts";
+import { busyboxRoot, newStore, run, type Store, until } from "./harness.ts";
 import { newRuntime } from "./oci-harness.ts";
+import { isAlive } from "./processes.ts";
 
 const image = await busyboxRoot();
 const QUIET = ["--network", "none"];
@@ -104,7 +105,8 @@ describe("a CRIU that fails half way", () => {
     await store.ok(["stop", "-t", "0", "box"]);
     const criu = criuThat(store.root, `sleep 1000 & echo $! >${store.root}/sleeper; exit 7`);
     const failed = await store.bb(["restore", "--criu", criu, "box"], { timeoutMs: 30_000 });
-    process.kill(Number(readFileSync(join(store.root, "sleeper"), "utf8")), "SIGKILL");
+    const sleeper = Number(readFileSync(join(store.root, "sleeper"), "utf8"));
+    await until("it is ended, too", () => !isAlive(sleeper));
     expect(failed.stderr).toContain("CRIU could not: it ended without a word");
     expect(await status(store)).toBe("exited");
   });
