@@ -17,7 +17,6 @@ import { join } from "node:path";
 import { BoxError, type Fd } from "@bantubox/ffi";
 import { type Digest, digestHex, sha256 } from "../document/digest.ts";
 import type { Descriptor } from "../document/manifest.ts";
-import { readFile as readChunks } from "../layer/layer-stream.ts";
 import { backOffMs, HTTP_DEFAULTS, isPassing, sleep } from "../registry/http.ts";
 import type { RegistryOptions, Repository } from "../registry/registry.ts";
 import { lock, tryLock } from "./lock.ts";
@@ -102,7 +101,7 @@ export function keepBlob(store: ImageStore, { digest, ingest }: FetchedBlob): vo
 /** Whether a blob's bytes are what its name says. */
 export async function isIntact(store: ImageStore, digest: Digest): Promise<boolean> {
   const hash = new Bun.CryptoHasher("sha256");
-  for await (const chunk of readChunks(blobPath(store, digest))) hash.update(chunk);
+  for await (const chunk of Bun.file(blobPath(store, digest)).stream()) hash.update(chunk);
   return `sha256:${hash.digest("hex")}` === digest;
 }
 
