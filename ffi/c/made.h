@@ -14,6 +14,12 @@
 
 #include <stddef.h>
 
+/* Of flock(2). */
+#define LOCK_SH 1
+#define LOCK_EX 2
+#define LOCK_NB 4
+#define LOCK_UN 8
+
 struct made {
 	const char *path; /* of its directory, absolute */
 	int directory;
@@ -28,10 +34,10 @@ void serve_made(char **argv, char *const *environment);
 /* Whether the log can be written to, which is made if it is missing; null and empty stand for none. */
 int log_opens(const char *path);
 
-/* Takes the container's lock, as whoever makes, starts or deletes it does. Returns whether nobody else has it. */
+/* Takes the container's lock, as whoever makes or deletes it does. Returns whether nobody else has it. */
 int lock_made(const struct made *made);
 
-/* Whether nobody makes, starts or deletes it, until this process ends. Others may ask the same at the same time. */
+/* Whether nobody makes or deletes it, until this process ends. Others may ask the same at the same time. */
 int is_unlocked(const struct made *made);
 
 /* Its first process, as open_process has it: by the record below the directory itself, whatever has its name by now. */

@@ -48,6 +48,11 @@ void start_made(const struct made *made, char *const *again, size_t words, const
 	fifo = open_fifo(made);
 	if (fifo < 0)
 		return;
+	/* Nobody else starts it; whoever deletes it need not wait for what it starts. */
+	if (SYS_2(__NR_flock, fifo, LOCK_EX | LOCK_NB) || SYS_2(__NR_flock, made->directory, LOCK_UN)) {
+		sys_close(fifo);
+		return;
+	}
 	poll.fd = fifo;
 	if (SYS_3(__NR_write, fifo, "", 1) == 1) {
 		/* An end without readers reports POLLERR: the command is executed, or the process has ended. */

@@ -141,8 +141,9 @@ export function statusOf(container: Container): { status: Status; pid: number } 
   const found = findProcess(container);
   if (found === undefined) return { status: isLocked(container) ? "creating" : "stopped", pid: 0 };
   const { pid } = found;
-  if (isHeld(container)) return { status: isLocked(container) ? "creating" : "created", pid };
-  return { status: isPaused(container) ? "paused" : "running", pid };
+  const held = isHeld(container);
+  if (held && isLocked(container)) return { status: "creating", pid };
+  return { status: isPaused(container) ? "paused" : held ? "created" : "running", pid };
 }
 
 /** Whether PID 1 waits at its fifo: nobody else has it open for reading. */
@@ -167,7 +168,7 @@ function isLocked(container: Container): boolean {
   return lock === undefined && attempt("faccessat", AT.FDCWD, cstr(container.directory), 0) === 0;
 }
 
-/** The container's lock, held by whoever makes, starts or deletes it. Undefined when somebody else has it, or it is gone. */
+/** The container's lock, held by whoever makes or deletes it; of those who start it the first one has the fifo's. Undefined when somebody else has it, or it is gone. */
 function tryLock({ directory }: Pick<Container, "directory">, kind = LOCK_EX): Fd | undefined {
   const raw = attempt("openat", AT.FDCWD, cstr(directory), O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC);
   if (raw < 0) return undefined;

@@ -24,9 +24,9 @@ export async function removeContainer(globals: Globals, container: Container, fo
   const process = openProcess(container);
   if (process !== undefined) {
     using pidfd = process.pidfd;
-    // Its command was never there.
-    if (!force && !isHeld(container)) {
-      const status = isPaused(container) ? "paused" : "running";
+    const status = isPaused(container) ? "paused" : "running";
+    // The command of one that is held was never there.
+    if (!force && (status === "paused" || !isHeld(container))) {
       throw new BoxError("not-stopped", `cannot delete container ${container.id} that is not stopped: ${status}`);
     }
     killProcess(container, pidfd);

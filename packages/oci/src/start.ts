@@ -1,6 +1,6 @@
 import { FIFO } from "@bantubox/core/runtime/records";
 import { AT, allocate, attempt, BoxError, call, cstr, Fd, O } from "@bantubox/ffi";
-import { type Container, findProcess, getContainer, openProcess, waitLock } from "./container.ts";
+import { type Container, findProcess, getContainer, isPaused, openProcess, waitLock } from "./container.ts";
 import { explainHeld } from "./explain.ts";
 import type { Globals } from "./globals.ts";
 import { runPoststart } from "./hooks.ts";
@@ -11,10 +11,13 @@ const REPORT_BYTES = 16;
 /** PIPE_BUF: what is written at once is read at once. */
 const MOST_BYTES = 4096;
 
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
 /** Lets a created container run its command. @throws {BoxError} `not-created`; why the command could not be executed. */
 export async function startContainer(globals: Globals, id: string): Promise<void> {
   const container = getContainer(globals, id);
-  using notify = await startLocked(globals, container);
+  using notify = await startHeld(globals, container);
   // Others may have the container while it makes itself ready, which it need never be.
   const running = notify && openProcess(container);
   if (notify === undefined || running === undefined) return;
@@ -23,9 +26,8 @@ export async function startContainer(globals: Globals, id: string): Promise<void
 }
 
 /** @returns The socket at which it says that it is ready, if somebody waits for that. */
-async function startLocked(globals: Globals, container: Container): Promise<Fd | undefined> {
-  using _lock = waitLock(container);
-  using fifo = openFifo(container);
+async function startHeld(globals: Globals, container: Container): Promise<Fd | undefined> {
+  using fifo = takeFifo(container);
   const notify = openNotify(container);
   const pid = findProcess(container)?.pid ?? 0;
   release(fifo);
@@ -34,6 +36,21 @@ async function startLocked(globals: Globals, container: Container): Promise<Fd |
   if (report !== undefined) throw explainHeld(container, report);
   await runPoststart(globals, container, pid);
   return notify;
+}
+
+/**
+ * The fifo's other end, for nobody else at the same time. Whoever makes or deletes the container is waited for, and not
+ * kept out from then on: what is started takes as long as its hooks do, or as it is frozen.
+ *
+ * @throws {BoxError} `not-created`, `container-paused`
+ */
+function takeFifo(container: Container): Fd {
+  using _lock = waitLock(container);
+  if (isPaused(container)) throw new BoxError("container-paused", "cannot start a container in the paused state");
+  const fifo = openFifo(container);
+  if (attempt("flock", fifo.raw, LOCK_EX | LOCK_NB) === 0) return fifo;
+  fifo.close();
+  throw new BoxError("not-created", "cannot start an already running container");
 }
 
 /** The fifo's other end: it can be opened only while the process waits there. */
@@ -59,7 +76,10 @@ function release(fifo: Fd): void {
 
 /** What the process left in the fifo before it ended: tag and errno of the step that failed. */
 function readReport({ directory }: Container): { tag: number; errno: number; printed: string } | undefined {
-  using fifo = new Fd(call("openat", FIFO, AT.FDCWD, cstr(`${directory}/${FIFO}`), O.RDONLY | O.NONBLOCK | O.CLOEXEC));
+  const raw = attempt("openat", AT.FDCWD, cstr(`${directory}/${FIFO}`), O.RDONLY | O.NONBLOCK | O.CLOEXEC);
+  // It was deleted meanwhile.
+  if (raw < 0) return undefined;
+  using fifo = new Fd(raw);
   const bytes = allocate(MOST_BYTES);
   const n = attempt("read", fifo.raw, bytes, bytes.length);
   if (n < REPORT_BYTES) return undefined;

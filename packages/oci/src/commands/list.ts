@@ -1,4 +1,4 @@
-import { nodeFs } from "@bantubox/ffi";
+import { BoxError, nodeFs } from "@bantubox/ffi";
 import { command } from "../command.ts";
 import { type Container, findContainer, statusOf } from "../container.ts";
 import { print } from "../log.ts";
@@ -14,6 +14,7 @@ export default command({
   },
   count: [0, 0],
   run(globals, { format = "table", quiet }) {
+    if (format !== "table" && format !== "json") throw new BoxError("usage", "invalid format option");
     const rows = containersOf(globals.root).map(rowOf);
     if (quiet) for (const { id } of rows) print(id);
     else if (format === "json") print(rows.length === 0 ? "null" : JSON.stringify(rows));
