@@ -57,28 +57,41 @@ static int is_name(char c) { return is_word(c) || c == '_' || c == '+' || c == '
 /* Whether the container's ID stands at `at`, and is no part of a longer name. */
 static size_t id_at(const struct holed_text *in, size_t at)
 {
-	size_t n = strlen(in->id), end = at + n;
+	size_t n, end;
 
+	if (at && is_name(in->text[at - 1]))
+		return 0;
+	n = strlen(in->id);
+	end = at + n;
 	if (n == 0 || end > in->bytes || memcmp(in->text + at, in->id, n))
 		return 0;
-	return (at == 0 || !is_name(in->text[at - 1])) && (end == in->bytes || !is_name(in->text[end])) ? n : 0;
+	return end == in->bytes || !is_name(in->text[end]) ? n : 0;
 }
 
-/* The length of a hole that begins at `at`, or 0 and how much begins there that is none. */
+/*
+ * The length of a hole that begins at `at`, or 0 and how much begins there that is none. Only the beginning of a run
+ * looks at all of it: a config.json may have runs of megabytes.
+ */
 static size_t hole_at(const struct holed_text *in, size_t at, size_t *plain)
 {
 	const char *text = in->text;
 	size_t end = at, hole = id_at(in, at);
 
 	*plain = 1;
-	if (hole)
+	if (hole || !is_word(text[at]))
 		return hole;
-	while (end < in->bytes && is_word(text[end]))
-		end++;
-	if ((at == 0 || !is_word(text[at - 1])) && is_id(text + at, end - at))
-		return end - at;
+	if (at == 0 || !is_word(text[at - 1])) {
+		while (end < in->bytes && is_word(text[end]))
+			end++;
+		if (is_id(text + at, end - at))
+			return end - at;
+		if (at >= in->words) {
+			*plain = end - at;
+			return 0;
+		}
+	}
 	if (at < in->words && is_digit(text[at])) {
-		*plain = number_at(text + at, end - at);
+		*plain = number_at(text + at, in->bytes - at);
 		return *plain >= NUMBER_MIN ? *plain : 0;
 	}
 	return 0;

@@ -87,3 +87,13 @@ test("both sides find the same", () => {
   );
   expect(found).toBeGreaterThan(8);
 });
+
+test("long runs take no longer than their length", () => {
+  const long = "x1".repeat(400_000);
+  const before = performance.now();
+  for (const words of [0, long.length]) {
+    expect(theirs(Buffer.from(long), words, "web")).toBe(`${long.length}\n${long}`);
+  }
+  // A look at the whole rest at every byte would be 320,000,000,000 steps.
+  expect(performance.now() - before).toBeLessThan(60_000);
+}, 120_000);
