@@ -31,11 +31,14 @@ export async function runOci(args: readonly string[], program: Program): Promise
   }
 }
 
+/** As runc ends. */
+const UNKNOWN = 3;
+
 async function dispatch(globals: Globals, name: string, words: readonly string[]): Promise<number> {
   if (name === "internal") return await (await import("./internal.ts")).runInternal(globals, words);
   const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (entry === undefined) {
-    return fail(globals, `No help topic for '${name}'`);
+    return fail(globals, `No help topic for '${name}'`, UNKNOWN);
   }
   const { default: command } = await entry[1]();
   if (words[0] === "--help" || words[0] === "-h") return await showHelp(globals, name);
