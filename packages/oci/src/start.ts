@@ -13,6 +13,7 @@ const MOST_BYTES = 4096;
 
 const LOCK_EX = 2;
 const LOCK_NB = 4;
+const LOCK_UN = 8;
 
 /** Lets a created container run its command. @throws {BoxError} `not-created`; why the command could not be executed. */
 export async function startContainer(globals: Globals, id: string): Promise<void> {
@@ -27,30 +28,30 @@ export async function startContainer(globals: Globals, id: string): Promise<void
 
 /** @returns The socket at which it says that it is ready, if somebody waits for that. */
 async function startHeld(globals: Globals, container: Container): Promise<Fd | undefined> {
+  // Whoever makes or deletes the container is waited for, and not kept out from the moment that nobody else can start
+  // it: what is started takes as long as its hooks do, or as it is frozen.
+  using directory = waitLock(container);
   using fifo = takeFifo(container);
+  if (directory === undefined) throw hasStopped();
+  call("flock", `"${container.directory}"`, directory.raw, LOCK_UN);
   const notify = openNotify(container);
   const pid = findProcess(container)?.pid ?? 0;
   release(fifo);
-  const report = readReport(container);
-  attempt("unlinkat", AT.FDCWD, cstr(`${container.directory}/${FIFO}`), 0);
+  // By its own directory: another container may have the name by now.
+  const report = readReport(directory);
+  attempt("unlinkat", directory.raw, cstr(FIFO), 0);
   if (report !== undefined) throw explainHeld(container, report);
   await runPoststart(globals, container, pid);
   return notify;
 }
 
-/**
- * The fifo's other end, for nobody else at the same time. Whoever makes or deletes the container is waited for, and not
- * kept out from then on: what is started takes as long as its hooks do, or as it is frozen.
- *
- * @throws {BoxError} `not-created`, `container-paused`
- */
+/** The fifo's other end, for nobody else at the same time. @throws {BoxError} `not-created`, `container-paused` */
 function takeFifo(container: Container): Fd {
-  using _lock = waitLock(container);
   if (isPaused(container)) throw new BoxError("container-paused", "cannot start a container in the paused state");
   const fifo = openFifo(container);
   if (attempt("flock", fifo.raw, LOCK_EX | LOCK_NB) === 0) return fifo;
   fifo.close();
-  throw new BoxError("not-created", "cannot start an already running container");
+  throw isStarted();
 }
 
 /** The fifo's other end: it can be opened only while the process waits there. */
@@ -58,11 +59,15 @@ function openFifo(container: Container): Fd {
   const path = cstr(`${container.directory}/${FIFO}`);
   const raw = attempt("openat", AT.FDCWD, path, O.WRONLY | O.NONBLOCK | O.CLOEXEC);
   if (raw >= 0) return new Fd(raw);
-  const why =
-    findProcess(container) === undefined
-      ? "cannot start a container that has stopped"
-      : "cannot start an already running container";
-  throw new BoxError("not-created", why);
+  throw findProcess(container) === undefined ? hasStopped() : isStarted();
+}
+
+function hasStopped(): BoxError {
+  return new BoxError("not-created", "cannot start a container that has stopped");
+}
+
+function isStarted(): BoxError {
+  return new BoxError("not-created", "cannot start an already running container");
 }
 
 /** Lets the process go on, and waits until it has closed its end: it has executed its command, or ended. */
@@ -75,8 +80,8 @@ function release(fifo: Fd): void {
 }
 
 /** What the process left in the fifo before it ended: tag and errno of the step that failed. */
-function readReport({ directory }: Container): { tag: number; errno: number; printed: string } | undefined {
-  const raw = attempt("openat", AT.FDCWD, cstr(`${directory}/${FIFO}`), O.RDONLY | O.NONBLOCK | O.CLOEXEC);
+function readReport(directory: Fd): { tag: number; errno: number; printed: string } | undefined {
+  const raw = attempt("openat", directory.raw, cstr(FIFO), O.RDONLY | O.NONBLOCK | O.CLOEXEC);
   // It was deleted meanwhile.
   if (raw < 0) return undefined;
   using fifo = new Fd(raw);
