@@ -197,7 +197,7 @@ describe("what is refused is refused before anything is made", () => {
       "container with given ID already exists",
     );
     expect((await runtime.oci(["create"])).stderr).toContain("exactly 1 argument");
-    expect((await runtime.oci(["creat"])).code).toBe(1);
+    expect((await runtime.oci(["creat"])).code).toBe(3);
     expect((await runtime.oci(["state", "--nope", id])).stderr).toContain("flag provided but not defined: -nope");
   });
 
