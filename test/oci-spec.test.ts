@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import {
   chmodSync,
   chownSync,
+  cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -242,6 +243,42 @@ describe("mounts", () => {
     const onHost = ["unshare", "--mount", "--propagation", "shared", ...runtime.command];
     const { stdout } = await run([...onHost, "run", "--bundle", bundle, runtime.id()]);
     expect(stdout).toMatch(expected);
+  });
+
+  test("on the root are the root from then on, also of those behind them", async () => {
+    const script = "ls -d /proc/self; mkdir /made && ls /";
+    const bundle = await runtime.bundle(["sh", "-c", script], (config) => {
+      const own = join(runtime.directory, "own");
+      cpSync(config.root.path, own, { recursive: true, verbatimSymlinks: true });
+      mkdirSync(join(own, "mark"));
+      config.root.readonly = false;
+      config.mounts.unshift({ destination: "/", type: "bind", source: own, options: ["rbind", "rw"] });
+    });
+    const lines = (await runtime.ok(["run", "--bundle", bundle, runtime.id()])).split("\n");
+    expect(lines).toContain("mark");
+    expect(lines).toContain("made");
+    expect(lines).toContain("/proc/self");
+  });
+
+  test.each([
+    ["a file", "/dev/null", "/proc"],
+    ["a directory", "/tmp", "/bin/busybox"],
+  ])("of %s on what is none are refused in the kernel's words", async (_, source, destination) => {
+    const bundle = await runtime.bundle(["true"], ({ mounts }) => {
+      mounts.push({ destination, type: "bind", source, options: ["rbind"] });
+    });
+    const { code, stderr } = await runtime.oci(["run", "--bundle", bundle, runtime.id()]);
+    expect(code).toBe(1);
+    expect(stderr).toContain(`Cannot mount on \\"${destination}\\": ENOTDIR: not a directory`);
+  });
+
+  test.each(["acl", "noacl"])("of memory take %s", async (option) => {
+    const bundle = await runtime.bundle(["true"], ({ mounts }) => {
+      mounts.push({ destination: "/tmp", type: "tmpfs", source: "tmpfs", options: [option] });
+    });
+    await runtime.ok(["run", "--bundle", bundle, runtime.id()]);
+    const { mountOptions } = JSON.parse(await runtime.ok(["features"])) as { mountOptions: string[] };
+    expect(mountOptions).toContain(option);
   });
 
   test("of sources that are not there are refused before anything is made", async () => {

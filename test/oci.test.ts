@@ -74,7 +74,7 @@ describe("run", () => {
   test("leaves no groups that the container has made below its own", async () => {
     await using runtime = newRuntime();
     const script =
-      "for at in $(find /sys/fs/cgroup -name cgroup.procs); do mkdir -p ${at%/*}/a/b ${at%/*}/c; done; ls -d $at";
+      "for at in $(find /sys/fs/cgroup -name cgroup.procs); do mkdir -p $(dirname $at)/a/b $(dirname $at)/c; done; ls -d $at";
     const bundle = await runtime.bundle(["sh", "-c", script], ({ mounts }) => {
       for (const mount of mounts)
         if (mount["type"] === "cgroup") mount["options"] = ["nosuid", "noexec", "nodev", "rw"];
@@ -133,6 +133,20 @@ describe("the life of a container", () => {
     const { id: other, pid } = await started(runtime);
     await runtime.ok(["delete", "--force", other]);
     expect(isAlive(pid)).toBe(false);
+  });
+
+  test("a created container is ended by the signals that would end its command", async () => {
+    await using runtime = newRuntime();
+    const bundle = await runtime.bundle(["sleep", "1000"]);
+    for (const signal of ["TERM", "USR1", "40"]) {
+      const id = runtime.id();
+      await runtime.ok(["create", "-b", bundle, id]);
+      await runtime.ok(["kill", id, "WINCH"]);
+      expect(await runtime.status(id)).toBe("created");
+      await runtime.ok(["kill", id, signal]);
+      await stopped(runtime, id);
+      await runtime.ok(["delete", id]);
+    }
   });
 
   test("the held process is the caller's subreaper's, and keeps nothing of the caller but its streams", async () => {
@@ -205,6 +219,7 @@ describe("what is refused is refused before anything is made", () => {
     [["nope"], /exec: \\?"nope\\?": executable file not found in \$PATH/],
     [["/nope"], /stat \/nope: no such file or directory/],
     [["/etc/passwd"], /permission denied/],
+    [[""], /exec: \\?"\\?": executable file not found in \$PATH/],
   ])("a command that cannot be executed: %j", async (args, words) => {
     await using runtime = newRuntime();
     const log = join(runtime.directory, "log.json");
@@ -228,7 +243,7 @@ describe("what is refused is refused before anything is made", () => {
       msg: stderr.trim(),
       time: expect.stringMatching(/^\d{4}-\d\d-\d\dT/) as unknown as string,
     });
-    expect(readdirSync(runtime.root)).toEqual([]);
+    expect(existsSync(runtime.root) ? readdirSync(runtime.root) : []).toEqual([]);
   });
 
   test("a log that cannot be written to, and a format that nobody knows, whatever else is asked, as in runc", async () => {
@@ -521,6 +536,16 @@ describe("hooks", () => {
     }
   });
 
+  test.each(["createRuntime", "startContainer"])("a %s hook that is not there", async (kind) => {
+    await using runtime = newRuntime();
+    const bundle = await runtime.bundle(["true"], (config) => {
+      config.hooks = { [kind]: [{ path: "/nowhere" }] };
+    });
+    const { code, stderr } = await runtime.oci(["run", "-b", bundle, runtime.id()]);
+    expect(code).toBe(1);
+    expect(stderr).toContain(`error running hook: ${kind} hook #0: no such file or directory`);
+  });
+
   test("one that takes too long is killed", async () => {
     await using runtime = newRuntime();
     const bundle = await runtime.bundle(["sleep", "1000"], (config) => {
@@ -625,6 +650,17 @@ test("--preserve-fds passes on so many descriptors and no more", async () => {
   const { id } = await started(runtime);
   const exec = ["exec", "--preserve-fds=1", id, "sh", "-c", "cat <&3; test -e /proc/self/fd/4 || echo none"];
   expect((await run(["sh", "-c", script, "sh", ...runtime.command, ...exec])).stdout).toBe("three\nnone\n");
+});
+
+test("a process that is killed for want of memory before its command begins is said to be that", async () => {
+  await using runtime = newRuntime();
+  const bundle = await runtime.bundle(["true"], ({ linux }) => {
+    linux["resources"] = { memory: { limit: 8192 } };
+  });
+  const { code, stderr } = await runtime.oci(["run", "-b", bundle, runtime.id()]);
+  expect(code).toBe(1);
+  expect(stderr).toContain("its first process was killed before it could run its command");
+  expect(stderr).toContain("Its memory is limited to 8192 bytes");
 });
 
 test("update changes limits, leaves alone what is 0 and never the devices", async () => {

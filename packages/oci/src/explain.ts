@@ -47,12 +47,7 @@ export function explainCommand(command: string, error: string): BoxError {
       "command-not-found",
       `exec ${command}: no such file or directory: its interpreter or loader is missing`,
     );
-  const state: Record<string, string> = {
-    EACCES: "permission denied",
-    ENOEXEC: "exec format error",
-    E2BIG: "argument list too long",
-  };
-  return new BoxError("command-not-executable", `exec: ${name}: ${state[error] ?? error}`);
+  return new BoxError("command-not-executable", `exec: ${name}: ${STATES[error] ?? error}`);
 }
 
 /** In the words of Go's runtimes. */
@@ -64,6 +59,14 @@ export function explainHook(which: string, errno: number, printed: string): BoxE
   return new BoxError("hook-failed", `error running hook: ${which}: ${hookState(errno)}${end}`);
 }
 
+/** In the words of Go's runtimes, which engines look for. */
+const STATES: Readonly<Record<string, string>> = {
+  ENOENT: "no such file or directory",
+  EACCES: "permission denied",
+  ENOEXEC: "exec format error",
+  E2BIG: "argument list too long",
+};
+
 /** How a hook ended, or why it never began. */
 function hookState(errno: number): string {
   if (errno > HOOK_STATUS) {
@@ -72,7 +75,7 @@ function hookState(errno: number): string {
     const signal = Object.entries(FATAL_SIGNALS).find(([number]) => status === 128 + Number(number))?.[1];
     return `exit status ${status}${signal === undefined ? "" : ` (signal: ${signal})`}`;
   }
-  return errnoName(errno) === "ETIMEDOUT"
-    ? "context deadline exceeded: it was killed after its timeout"
-    : errnoName(errno);
+  const name = errnoName(errno);
+  if (name === "ETIMEDOUT") return "context deadline exceeded: it was killed after its timeout";
+  return STATES[name] ?? name;
 }

@@ -32,7 +32,7 @@ import {
 import { type NetworkSetup, quietLinks, setUpNetwork, takeLinks } from "./network.ts";
 import { protectPaths, writeProc } from "./paths.ts";
 import { RECORD } from "./records.ts";
-import { changeRoot, enterRoot, mountRoot, openBundle, type RootFs } from "./rootfs.ts";
+import { changeRoot, coversRoot, enterRoot, mountRoot, openBundle, type RootFs, reopenRoot } from "./rootfs.ts";
 import { setScheduling } from "./scheduling.ts";
 import { learnPid } from "./seccomp/listener.ts";
 import type { Linux, Process, Spec } from "./spec.ts";
@@ -249,6 +249,7 @@ function mountAll(build: Build, { spec, root }: ChildContext, rules: MountRules,
   let isFilled = false;
   for (const mount of spec.mounts) {
     addMount(build, mount, rules, opened);
+    if (coversRoot(mount)) reopenRoot(build);
     if (!/^\/dev\/*$/.test(mount.destination)) continue;
     if (mount.type === "tmpfs") fillDev(build, devices, isMapped);
     // A /dev of the host's is complete, and not the container's to change.

@@ -65,7 +65,7 @@ function wordsOf(
         const path = readStep(plan, index - 1).args[1];
         return { code: "device-exists", message: `Cannot make the device "${path}": something else is there` };
       }
-      return explainMount(step, error, targetOf(plan, index));
+      return explainMount(step, mountError(plan, index, error), targetOf(plan, index));
     case TAG.SYSCTL:
     case TAG.APPARMOR:
       return { message: `Cannot write ${strings(step) || strings(readStep(plan, index - 2))}: ${error}` };
@@ -110,8 +110,30 @@ function wordsOf(
     case TAG.HOSTNAME:
       return { message: `Cannot set the hostname: ${error}` };
     default:
+      if (isKilled(step, error)) return explainKilled(plan, index);
       return { message: `Cannot ${step.name} ${strings(step)}: ${error}` };
   }
+}
+
+/** Whether the container's process went away without a word: who waits for it loses it, or finds that it did not execute. */
+function isKilled({ name }: ReadStep, error: string): boolean {
+  return name === "meet" ? error === "EPIPE" : name === "prctl" && error === "EIO";
+}
+
+function explainKilled(plan: Uint8Array, index: number): Words {
+  const message = "Cannot start the container: its first process was killed before it could run its command";
+  const limit = memoryLimit(plan, index);
+  if (limit === undefined) return { message };
+  return { message, hint: `Its memory is limited to ${limit} bytes, which may be too little to begin with` };
+}
+
+/** What the plan has limited the container's memory to before a step. */
+function memoryLimit(plan: Uint8Array, index: number): string | undefined {
+  for (let i = 0; i < index; i++) {
+    const { name, args } = readStep(plan, i);
+    if (name === "writeFile" && /\/memory\.(?:max|limit_in_bytes)$/.test(String(args[1]))) return String(args[2]);
+  }
+  return undefined;
 }
 
 /** What CRIU itself says stands in its log, whose path is the step's last argument. */
@@ -235,7 +257,15 @@ function explainMount(step: ReadStep, error: string, target: string | undefined)
     EROFS: "The container's root is read-only: make the mount point in the image",
     ENOENT: "The image has a link there that leads nowhere",
   };
-  return { code: "mount-failed", message: `Cannot mount${source}${where}: ${error}`, hint: hints[error] };
+  // Engines look for the words.
+  const state = error === "ENOTDIR" ? `${error}: not a directory` : error;
+  return { code: "mount-failed", message: `Cannot mount${source}${where}: ${state}`, hint: hints[error] };
+}
+
+/** To move_mount(2) a directory on a file, or the reverse, is EINVAL; to mount(2), and to engines, ENOTDIR. */
+function mountError(plan: Uint8Array, index: number, error: string): string {
+  const isMoved = readStep(plan, index).name === "move_mount" && readStep(plan, index - 1).name === "target";
+  return isMoved && error === "EINVAL" ? "ENOTDIR" : error;
 }
 
 /** Where the mount that a step belongs to goes: the last target that was opened up to it. */

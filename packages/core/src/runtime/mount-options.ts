@@ -48,6 +48,8 @@ const FLAGS: Readonly<Record<string, FlagOption>> = {
   sync: [MS.SYNCHRONOUS, 0, false],
   async: [MS.SYNCHRONOUS, 0, true],
   dirsync: [MS.DIRSYNC, 0, false],
+  acl: [MS.POSIXACL, 0, false],
+  noacl: [MS.POSIXACL, 0, true],
   lazytime: [MS.LAZYTIME, 0, false],
   nolazytime: [MS.LAZYTIME, 0, true],
   mand: [MS.MANDLOCK, 0, false],

@@ -10,7 +10,8 @@ import {
   readTextSync,
   type Steps,
 } from "@bantubox/ffi";
-import { type Build, mountAttributes } from "./build.ts";
+import { type Build, inRoot, mountAttributes } from "./build.ts";
+import type { Mount } from "./spec.ts";
 import { TAG } from "./tags.ts";
 
 /** Name of a root that is a copy of an image's tree, in the container's directory. */
@@ -103,6 +104,16 @@ export function mountRoot(build: Build, root: RootFs): void {
     .sys("openat", AT.FDCWD, "merged", O.PATH | O.DIRECTORY | O.CLOEXEC)
     .into(build.root)
     .tag(TAG.ROOTFS);
+}
+
+/** Whether a mount lies on the root itself, and is the root from then on. */
+export function coversRoot({ destination }: Mount): boolean {
+  return destination.split("/").every((part) => part === "" || part === "." || part === "..");
+}
+
+/** Leaves in `build.root` what was mounted there last: no name leads to it from below, but ".." of a root does. */
+export function reopenRoot({ child, plan, root }: Build): void {
+  child.sys("openat2", root, "..", inRoot(plan), 24).into(root).tag(TAG.ROOTFS);
 }
 
 /** How a container enters its root. */

@@ -1,5 +1,5 @@
 /** What the specification says must be an error, found before anything is made; and what is worth a warning only. */
-import { isDirectory, statIfThere } from "@bantubox/ffi";
+import { BoxError, isDirectory, statIfThere } from "@bantubox/ffi";
 import { type CapabilitySet, settleCapabilities } from "../capabilities.ts";
 import { knownRlimit } from "../identity.ts";
 import { checkScheduling } from "../scheduling.ts";
@@ -62,7 +62,9 @@ export function checkConfig(spec: Spec, host: HostFacts = hostFacts()): Checked<
 
 /** The same for a process by itself, such as one that joins a container. @param isMapped It is born in a new user namespace. */
 export function checkProcess(process: Process, host: HostFacts = hostFacts(), isMapped = false): Checked<Process> {
-  if (process.args.length === 0 || process.args[0] === "") throw badConfig("process.args", "must name a command");
+  if (process.args.length === 0) throw badConfig("process.args", "must name a command");
+  // In the words that engines make a status of, as of any other command that is not there.
+  if (process.args[0] === "") throw new BoxError("command-not-found", 'exec: "": executable file not found in $PATH');
   if (!process.cwd.startsWith("/")) throw badConfig("process.cwd", "must be an absolute path");
   checkRlimits(process);
   checkScheduling(process);
