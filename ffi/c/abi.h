@@ -34,6 +34,7 @@
 #define SIGPIPE 13
 #define SIGTERM 15
 #define SIGCHLD 17
+#define SIGCONT 18
 #define SIGSTOP 19
 #define SIGTSTP 20
 #define SIGTTIN 21
@@ -41,6 +42,7 @@
 #define SIGURG 23
 #define SIGWINCH 28
 #define SIGSYS 31
+#define SA_RESTORER 0x04000000
 
 #define P_PID 1
 #define F_SETFD 2

@@ -93,12 +93,38 @@ long meet(struct session *session)
 	return 0;
 }
 
+__attribute__((noreturn)) static void end_by(int signal) { sys_exit(128 + signal); }
+
+/*
+ * To PID 1 of a namespace the kernel sends no signal that it has no handler for: without one, whoever ends a container
+ * that waits for its start would be told that it was done. What the command inherits is the default again.
+ */
+static void heed_signals(void)
+{
+	const signal_set passed = SIGNAL_BIT(SIGKILL) | SIGNAL_BIT(SIGCHLD) | SIGNAL_BIT(SIGCONT) | SIGNAL_BIT(SIGSTOP) |
+				  SIGNAL_BIT(SIGTSTP) | SIGNAL_BIT(SIGTTIN) | SIGNAL_BIT(SIGTTOU) | SIGNAL_BIT(SIGURG) |
+				  SIGNAL_BIT(SIGWINCH);
+	/* These the kernel sends for what a process itself does, whatever it is. */
+	const signal_set faults = SIGNAL_BIT(SIGILL) | SIGNAL_BIT(SIGTRAP) | SIGNAL_BIT(SIGBUS) | SIGNAL_BIT(SIGFPE) |
+				  SIGNAL_BIT(SIGSEGV) | SIGNAL_BIT(SIGSYS);
+	/* Nobody returns from it, but x64 takes no handler without a way back. */
+	const uint64_t action[4] = {(uint64_t)(uintptr_t)end_by, SA_RESTORER, (uint64_t)(uintptr_t)end_by, ~0ull};
+
+	if (SYS_0(__NR_getpid) != 1)
+		return;
+	for (int signal = 1; signal <= SIGNALS; signal++)
+		if (!((passed | faults) & SIGNAL_BIT(signal)))
+			SYS_4(__NR_rt_sigaction, signal, action, 0, sizeof(passed));
+}
+
 long hold(struct session *session, int fifo)
 {
 	const struct control_message message = {.kind = CONTROL_HELD};
 	char byte;
-	long n = SYS_6(__NR_sendto, session->control, &message, sizeof(message), MSG_NOSIGNAL, 0, 0);
+	long n;
 
+	heed_signals();
+	n = SYS_6(__NR_sendto, session->control, &message, sizeof(message), MSG_NOSIGNAL, 0, 0);
 	if (n < 0)
 		return n;
 	sys_close(session->control);
