@@ -415,7 +415,7 @@ long builtin(struct session *session, const struct plan_step *step, const uint64
 	case BUILTIN_MEET:
 		return meet(session);
 	case BUILTIN_HOLD:
-		return hold(session, (int)a[0]);
+		return hold(session, (int)a[0], (int)a[1]);
 	case BUILTIN_HOOK:
 		return run_hook(a, session->plan.header->monitor.output_fd);
 	case BUILTIN_STORE_PID:

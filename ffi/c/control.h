@@ -19,7 +19,11 @@ int receive_control(int socket, struct control_message *message, int *fd, int fl
  */
 long meet(struct session *session);
 
-/* hold - let the parent go, and wait for one byte of the fifo. Failures are written there from now on. */
-long hold(struct session *session, int fifo);
+/*
+ * hold - let the parent go, and wait for one byte of the fifo. Failures are written there from now on.
+ *
+ * `heeds`: as PID 1 of a namespace, end by the signals that the kernel would pass over.
+ */
+long hold(struct session *session, int fifo, int heeds);
 
 #endif

@@ -79,7 +79,7 @@ enum plan_builtin {
 	BUILTIN_CLOSE_OTHERS,/* (first, fd, fd): closes every descriptor from first on but those and the way to the monitor */
 	BUILTIN_PASS_FD,     /* (socket, fd, text, length): sends both to a socket of somebody else's */
 	BUILTIN_MEET,	     /* (): child and parent wait here for each other */
-	BUILTIN_HOLD,	     /* (fifo): the child is on its own from here, and waits for one byte */
+	BUILTIN_HOLD,	     /* (fifo, 1 as PID 1 of a namespace): the child is on its own from here, and waits for one byte */
 	/* (path, argv, envp, stdin text, timeout in ms or 0): runs it to its end; -HOOK_STATUS - status when that is not 0 */
 	BUILTIN_HOOK,
 	BUILTIN_STORE_PID,   /* (address, width, pid): its digits, with spaces behind them */

@@ -99,7 +99,7 @@ export function compileOci(context: OciContext): Uint8Array<ArrayBuffer> {
     beforePivot: () => meetParent(build, context),
     ending: {
       preserved,
-      ...(mode === "create" ? { fifo: registers.fifo } : {}),
+      ...(mode === "create" ? { fifo: registers.fifo, isFirst: isNew(spec.linux, "pid") } : {}),
       // Nothing else that runs behind the container's start prints what is asked for.
       ...(hasHooks(context, "startContainer") ? { outputFd: context.outputFd } : {}),
       beforeExec: (env) => runOwn(build, context, "startContainer", env),

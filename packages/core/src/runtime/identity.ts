@@ -195,6 +195,8 @@ export interface Ending {
   readonly meets?: boolean;
   /** A fifo that it waits at, on its own, for one byte: whether there is a command was looked up before. */
   readonly fifo?: Reg;
+  /** It is PID 1 of its namespace, and has to heed the signals itself that come while it waits. */
+  readonly isFirst?: boolean;
   /** Adds steps right before the command, whose environment it is told: startContainer's hooks. */
   readonly beforeExec?: (env: Place) => void;
   /** Number of a descriptor that is kept for those. */
@@ -237,7 +239,7 @@ export function execute(build: Build, steps: Steps, process: Process, env: Place
   steps.builtin("waitGo");
   // Cleared only now that the start is on record: a container must not outlive an unrecorded start.
   steps.sys("prctl", PR.SET_PDEATHSIG, 0, 0, 0, 0);
-  if (fifo !== undefined) steps.builtin("hold", fifo).tag(TAG.STATE);
+  if (fifo !== undefined) steps.builtin("hold", fifo, ending.isFirst === true ? 1 : 0).tag(TAG.STATE);
   confine(build, steps, process, ending.filter);
   beforeExec?.(env);
   steps.builtin("exec", candidates, argv, env).tag(TAG.EXEC);

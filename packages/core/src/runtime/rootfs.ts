@@ -108,7 +108,7 @@ export function mountRoot(build: Build, root: RootFs): void {
 
 /** Whether a mount lies on the root itself, and is the root from then on. */
 export function coversRoot({ destination }: Mount): boolean {
-  return destination.split("/").every((part) => part === "" || part === "." || part === "..");
+  return destination.split("/").every((part) => part === "" || part === ".");
 }
 
 /** Leaves in `build.root` what was mounted there last: no name leads to it from below, but ".." of a root does. */
