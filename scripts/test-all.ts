@@ -78,6 +78,7 @@ function forbidServices(): Disposable {
   // "must" may end this program.
   const remove = (): void => rmSync(file, { force: true });
   process.on("exit", remove);
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
   return { [Symbol.dispose]: remove };
 }
 

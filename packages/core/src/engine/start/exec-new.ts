@@ -61,7 +61,7 @@ async function prepare(engine: Engine, idOrName: string, options: ExecOptions, a
     const group = cgroupPath(container.id);
     if (isFrozen(host, group)) {
       throw new BoxError("container-paused", `Cannot run a command in "${container.name}": it is paused`, {
-        hint: `Let it go on with "bb unpause ${container.name}"`,
+        hint: "Who has frozen its cgroup has to thaw it",
       });
     }
     const spec = readSpec(engine, container);
