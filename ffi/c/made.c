@@ -25,20 +25,12 @@ int log_opens(const char *path)
 	return 1;
 }
 
-/* To its first process. Nothing but the record of that and its fifo are looked at, and no lock is needed. */
+/* To its first process. Nothing but the record of that is looked at, and no lock is needed. */
 static void kill_made(char path[ASK_PATH_BYTES], int number, char *text)
 {
-	size_t length = strlen(path);
-	int pidfd, fifo;
+	int pidfd;
 
-	/* One that is held would ignore most, which Bun knows. */
-	memcpy(path + length, "/exec.fifo", sizeof("/exec.fifo"));
-	fifo = number == SIGKILL ? -1 : (int)SYS_4(__NR_openat, AT_FDCWD, path, O_WRONLY | O_NONBLOCK | O_CLOEXEC, 0);
-	if (fifo >= 0) {
-		sys_close(fifo);
-		return;
-	}
-	memcpy(path + length, "/pid", sizeof("/pid"));
+	memcpy(path + strlen(path), "/pid", sizeof("/pid"));
 	pidfd = open_process(AT_FDCWD, path, text);
 	if (pidfd < 0)
 		return;

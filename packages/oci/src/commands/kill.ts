@@ -2,7 +2,7 @@ import { signalCgroup } from "@bantubox/cgroup";
 import { attempt, BoxError, ERRNO, SIGNALS, SysError } from "@bantubox/ffi";
 import { cgroupHost } from "../cgroup-host.ts";
 import { command } from "../command.ts";
-import { type Container, getContainer, isHeld, openProcess } from "../container.ts";
+import { type Container, getContainer, openProcess } from "../container.ts";
 
 export default command({
   name: "kill",
@@ -17,21 +17,12 @@ export default command({
     const process = openProcess(container);
     if (process === undefined) throw notRunning();
     using pidfd = process.pidfd;
-    // The first process of a namespace ignores what it has no handler for, and its command, which might, is not there yet.
-    const sent = ends(number) && isHeld(container) ? SIGNALS.KILL : number;
-    const result = attempt("pidfd_send_signal", pidfd.raw, sent, null, 0);
+    const result = attempt("pidfd_send_signal", pidfd.raw, number, null, 0);
     if (result === -ERRNO.ESRCH) throw notRunning();
     if (result < 0) throw new SysError("pidfd_send_signal", -result, `signal ${number}`);
     return 0;
   },
 });
-
-/** Whether a process that does nothing about a signal is ended by it; signal(7). */
-function ends(number: number): boolean {
-  const { CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH } = SIGNALS;
-  const others: readonly number[] = [0, CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH];
-  return !others.includes(number);
-}
 
 function notRunning(): BoxError {
   return new BoxError("container-not-running", "container not running");
