@@ -278,12 +278,20 @@ function write(skeleton: Uint8Array, line: Uint8Array): void {
     mkdirSync(LINES, { mode: 0o700, recursive: true });
     const { uid, mode } = statSync(LINES);
     if (uid !== 0 || (mode & OTHERS_WRITE) !== 0) return;
-    const names = readdirSync(LINES);
-    if (names.length >= MAX_LINES) for (const name of names) rmSync(`${LINES}/${name}`, { force: true });
+    makeRoom();
     const aside = `${LINES}/.${process.pid}`;
     writeFileSync(aside, line, { mode: 0o600 });
     renameSync(aside, `${LINES}/${lineName(skeleton)}`);
   } catch (error) {
     if (!isErrno(error, "ENOENT", "ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EEXIST")) throw error;
   }
+}
+
+/** The older half goes when there are too many. */
+function makeRoom(): void {
+  const names = readdirSync(LINES);
+  if (names.length < MAX_LINES) return;
+  const writtenAt = (name: string): number => statSync(`${LINES}/${name}`, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  const lines = names.map((name) => ({ name, ms: writtenAt(name) })).sort((a, b) => a.ms - b.ms);
+  for (const { name } of lines.slice(0, MAX_LINES / 2)) rmSync(`${LINES}/${name}`, { force: true });
 }
