@@ -258,7 +258,7 @@ describe.skipIf(cannot)("checkpoint and restore", () => {
     await until("it counts", async () => (await lastLine(store, "box")) > 2, 30_000);
     const waits = fakeCriu(
       join(store.root, "x"),
-      `[ "$1" = swrk ] && { echo $PPID >${store.root}/caller; sleep ${patience(3)}; }\nexec criu "$@"`,
+      `[ "$1" = swrk ] && { echo $$ >>${store.root}/called; echo $PPID >${store.root}/caller; sleep ${patience(3)}; }\nexec criu "$@"`,
     );
     const caller = (): number =>
       Number(existsSync(join(store.root, "caller")) && readFileSync(join(store.root, "caller"), "utf8"));
@@ -281,6 +281,9 @@ describe.skipIf(cannot)("checkpoint and restore", () => {
     await store.ok(["restore", "box"], PATIENCE);
     await until("it counts on", async () => (await lastLine(store, "box")) > saved + 3, 30_000);
     await store.ok(["rm", "-f", "box"]);
+    // What was called as CRIU sleeps, and hears only then that its caller is gone.
+    const called = readFileSync(join(store.root, "called"), "utf8").trim().split("\n").map(Number);
+    await until("those called as CRIU to end", () => !called.some(isAlive), 60_000);
   }, 400_000);
 
   test("bb: a restore of which somebody is killed half way leaves nothing that runs, and can be had again", async () => {

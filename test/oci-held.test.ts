@@ -105,3 +105,16 @@ test("two starts at once: one of them starts it", async () => {
   for (const { code, stderr } of results) if (code !== 0) expect(stderr).toContain("cannot start an already running");
   await runtime.ok(["delete", "--force", id]);
 });
+
+test("delete --force ends a run in front, which has the container until then", async () => {
+  await using runtime = newRuntime();
+  const id = runtime.id();
+  const running = runtime.oci(["run", "--bundle", await runtime.bundle(["sleep", "1000"]), id]);
+  await until("it runs", async () => {
+    const { code, stdout } = await runtime.oci(["state", id]);
+    return code === 0 && JSON.parse(stdout).status === "running";
+  });
+  await runtime.ok(["delete", "--force", id], { timeoutMs: 9000 });
+  expect((await running).code).toBe(137);
+  expect(existsSync(join(runtime.root, id))).toBe(false);
+});

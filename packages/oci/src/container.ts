@@ -163,7 +163,7 @@ export function isPaused({ saved }: Container): boolean {
 }
 
 /** Shared: others may look at the same time, and are not taken for somebody who has it. */
-function isLocked(container: Container): boolean {
+export function isLocked(container: Container): boolean {
   using lock = tryLock(container, LOCK_SH);
   return lock === undefined && attempt("faccessat", AT.FDCWD, cstr(container.directory), 0) === 0;
 }

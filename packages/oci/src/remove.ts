@@ -2,7 +2,7 @@ import { killCgroup, removeCgroup, stopScope } from "@bantubox/cgroup";
 import { FIFO, RECORD } from "@bantubox/core/runtime/records";
 import { AT, attempt, BoxError, cstr, type Fd, nodeFs, SIGNALS } from "@bantubox/ffi";
 import { cgroupHost } from "./cgroup-host.ts";
-import { type Container, isHeld, isPaused, openProcess, STATE_FILES, waitLock } from "./container.ts";
+import { type Container, isHeld, isLocked, isPaused, openProcess, STATE_FILES, waitLock } from "./container.ts";
 import type { Globals } from "./globals.ts";
 import { type HookSource, readHooks, runHooksOf } from "./hooks.ts";
 import { log } from "./log.ts";
@@ -18,6 +18,7 @@ const END_MS = 10_000;
  * @throws {BoxError} `not-stopped`
  */
 export async function removeContainer(globals: Globals, container: Container, force: boolean): Promise<void> {
+  if (force) endRun(container);
   using lock = waitLock(container);
   // Another delete was quicker.
   if (lock === undefined) return;
@@ -42,6 +43,13 @@ export async function removeContainer(globals: Globals, container: Container, fo
   const hooks = readHooks(container, "poststop");
   removeDirectory(container);
   await runPoststop(globals, hooks);
+}
+
+/** Who runs a container in front has its lock until that ends. One that is still made, or held, is left to its lock's holder. */
+function endRun(container: Container): void {
+  if (!isLocked(container) || isHeld(container)) return;
+  using pidfd = openProcess(container)?.pidfd;
+  if (pidfd !== undefined) killProcess(container, pidfd);
 }
 
 /** What is left of a container goes also where systemd does not answer. */

@@ -55,7 +55,7 @@ export function keep({ runRoot }: Engine, key: StartKey, start: CompiledStart): 
 /** Where plans are kept, with room for one more. */
 export function plansDirectory({ runRoot }: Pick<Engine, "runRoot">): string {
   const directory = `${runRoot}/plans`;
-  if (!existsSync(directory)) mkdirSync(directory, { mode: 0o700 });
+  if (!existsSync(directory)) mkdirSync(directory, { mode: 0o700, recursive: true });
   if (nodeFs().readdirSync(directory).length >= MAX_PLANS) forgetAll({ runRoot });
   return directory;
 }

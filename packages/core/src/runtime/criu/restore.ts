@@ -29,7 +29,7 @@ import { isNew } from "../namespaces.ts";
 import { quietLinks, setUpLinks, setUpNetwork } from "../network.ts";
 import { writeProc } from "../paths.ts";
 import { mountRoot, openBundle, type RootFs } from "../rootfs.ts";
-import type { Mount, NamespaceType } from "../spec.ts";
+import type { Mount, NamespaceType, Spec } from "../spec.ts";
 import { sysctlFile, sysctlNamespace } from "../sysctl.ts";
 import { TAG } from "../tags.ts";
 import { namespaceKey } from "./external.ts";
@@ -107,7 +107,7 @@ export function compileRestored(build: Build, context: RestoreContext): void {
   steps.builtin("criu", socket, talk, service.next(), "post-restore", console, log).into(child).tag(TAG.CRIU);
   // Everything is restored, and stands still until it is on record.
   steps.sys("pidfd_open", child, 0).into(child.next()).tag(TAG.CRIU);
-  if (context.spec.root.readonly === true && isNew(context.spec.linux, "mount")) protectRoot(build, child.next());
+  if (isNew(context.spec.linux, "mount")) protectMounts(build, context.spec, child.next());
   steps.builtin("sendChild", child, child.next()).tag(TAG.CRIU);
   steps.builtin("meet").tag(TAG.CRIU);
   steps.builtin("criu", socket, null, service.next(), null, console, log).tag(TAG.CRIU);
@@ -149,12 +149,24 @@ function resetCgroupMount(steps: Steps, context: Reg): void {
   steps.sys("close", context).ignore();
 }
 
-/** CRIU writes to the root while it restores, and leaves it so. @param process The stage ends up in its mount namespace. */
-function protectRoot({ plan }: Build, process: Reg): void {
+/**
+ * CRIU writes to the root while it restores, and leaves it so; and of mounts of one file, as those that hide files are,
+ * only the first keeps its flags. @param process The stage ends up in its mount namespace.
+ */
+function protectMounts({ plan }: Build, { root, linux }: Spec, process: Reg): void {
   const steps = plan.child;
+  const { maskedPaths = [] } = linux;
+  if (root.readonly !== true && maskedPaths.length === 0) return;
   steps.sys("setns", process, CLONE.NEWNS).tag(TAG.ROOTFS);
-  const attributes = mountAttributes(plan, MOUNT_ATTR.RDONLY);
-  steps.sys("mount_setattr", AT.FDCWD, "/", 0, attributes, 32).tag(TAG.ROOTFS);
+  if (root.readonly === true) {
+    const attributes = mountAttributes(plan, MOUNT_ATTR.RDONLY);
+    steps.sys("mount_setattr", AT.FDCWD, "/", 0, attributes, 32).tag(TAG.ROOTFS);
+  }
+  const attributes = mountAttributes(plan, MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC);
+  for (const path of maskedPaths) {
+    // What was not there hides nothing.
+    steps.sys("mount_setattr", AT.FDCWD, path, AT.SYMLINK_NOFOLLOW, attributes, 32).ignore();
+  }
 }
 
 /** As the builtin has it: 32 bits before it. */
