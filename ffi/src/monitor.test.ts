@@ -21,6 +21,9 @@ import { allocate } from "./memory.ts";
 import { MONITOR, Place, Plan, Reg, SECTION } from "./plan.ts";
 import { readStep } from "./plan-reader.ts";
 
+const hasStrace = Bun.which("strace") !== null;
+if (!hasStrace) console.error("skipped: a signal to a client that has hardly begun: strace is not installed");
+
 const ffi = join(import.meta.dir, "..");
 const trampoline = join(ffi, `build/trampoline-${process.arch}`);
 const AT_FDCWD = -100;
@@ -324,7 +327,7 @@ describe("without a terminal", () => {
     },
   );
 
-  test.skipIf(Bun.which("strace") === null)("so is one that comes when the client has hardly begun", async () => {
+  test.skipIf(!hasStrace)("so is one that comes when the client has hardly begun", async () => {
     const box = new Container({ script: "trap 'exit 44' TERM; echo ready; while :; do sleep 0.01; done" });
     // What it does first after the fork takes a while; with -D it is the child that is traced.
     const slowly = [

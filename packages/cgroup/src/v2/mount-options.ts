@@ -57,7 +57,8 @@ function namesIn(text = ""): string[] {
 
 /** Where it cannot be kept, each command knows what it sees itself. */
 function remember(record: string, names: readonly string[]): void {
-  const temporary = `${record}.${process.pid}`;
+  // One name, so that of those who are killed here no more than one file stays, which the next one takes.
+  const temporary = `${record}.new`;
   try {
     nodeFs().writeFileSync(temporary, names.join(), { mode: 0o600 });
     nodeFs().renameSync(temporary, record);
